@@ -1,0 +1,66 @@
+"""HyperArc: margin-based face recognition.
+
+Importing this package loads neither torch nor numpy; what is named here is imported when first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hyperarc import metrics
+    from hyperarc.artifact import load_encoder, open_artifact
+    from hyperarc.backbones import backbone_names, create_backbone
+    from hyperarc.contract import Contract
+    from hyperarc.encoder import Embeddings, Encoder
+    from hyperarc.errors import HyperArcError
+    from hyperarc.heads.head import create_head
+    from hyperarc.margins import margin_names
+    from hyperarc.recipe_file import load_recipe, recipe_names
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Contract": "hyperarc.contract",
+    "Embeddings": "hyperarc.encoder",
+    "Encoder": "hyperarc.encoder",
+    "HyperArcError": "hyperarc.errors",
+    "backbone_names": "hyperarc.backbones",
+    "create_backbone": "hyperarc.backbones",
+    "create_head": "hyperarc.heads.head",
+    "load_encoder": "hyperarc.artifact",
+    "load_recipe": "hyperarc.recipe_file",
+    "margin_names": "hyperarc.margins",
+    "metrics": "hyperarc.metrics",
+    "open_artifact": "hyperarc.artifact",
+    "recipe_names": "hyperarc.recipe_file",
+}
+
+__all__ = [
+    "Contract",
+    "Embeddings",
+    "Encoder",
+    "HyperArcError",
+    "__version__",
+    "backbone_names",
+    "create_backbone",
+    "create_head",
+    "load_encoder",
+    "load_recipe",
+    "margin_names",
+    "metrics",
+    "open_artifact",
+    "recipe_names",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'hyperarc' has no attribute {name!r}")
+    home = importlib.import_module(_HOMES[name])
+    return home if _HOMES[name].endswith(f".{name}") else getattr(home, name)
+
+
+def __dir__() -> list[str]:
+    return __all__

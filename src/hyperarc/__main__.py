@@ -1,0 +1,5 @@
+"""``python -m hyperarc`` is the ``hyperarc`` command."""
+
+from hyperarc.cli import main
+
+main()

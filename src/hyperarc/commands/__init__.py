@@ -1,0 +1,1 @@
+"""One file per verb: how the parts join, nothing else."""

@@ -1,0 +1,111 @@
+"""``hyperarc evaluate``: an artifact is judged by a protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from pydantic import ValidationError
+
+from hyperarc.artifact import open_artifact
+from hyperarc.commands.show import Show
+from hyperarc.data.drawn_source import drawn_pairs
+from hyperarc.data.sources import Source, open_source
+from hyperarc.encoder import Encoder
+from hyperarc.errors import HyperArcError
+from hyperarc.faces.image import Pixels
+from hyperarc.protocols.pairs import (
+    Pairs,
+    PairsResult,
+    evaluate_pairs,
+    face_key,
+    read_cfp_pairs,
+    read_lfw_pairs,
+    read_own_pairs,
+)
+from hyperarc.recipe import Evaluation
+from hyperarc.recipe_file import expand_path
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A result, and the faces it is about, for the report's pictures."""
+
+    result: PairsResult
+    source: Source
+    face_of: dict[str, str]
+
+    def headline(self) -> str:
+        """The numbers of a table row, with their conditions."""
+        far = self.result.tar_at_far[2]
+        flip = self.result.conditions.get("flip", "none")
+        return (
+            f"{100 * self.result.accuracy:.2f} +- {100 * self.result.accuracy_std:.2f} % over "
+            f"{len(self.result.fold_accuracies)} folds, TAR@FAR=1e-3 {100 * far.tar:.2f} %, "
+            f"{len(self.result.genuine) + len(self.result.impostor)} pairs, flip {flip}"
+        )
+
+    def image(self, key: str) -> Pixels:
+        """The crop of a face."""
+        return self.source.image(self.face_of[key])
+
+
+def judge_all(encoder: Encoder, evaluations: Sequence[Evaluation], show: Show) -> list[Judgement]:
+    """Judge an encoder by every evaluation; sources that several share are opened once."""
+    return [judge(encoder, evaluation, show) for evaluation in evaluations]
+
+
+def judge(encoder: Encoder, evaluation: Evaluation, show: Show) -> Judgement:
+    """Judge an encoder by one evaluation."""
+    pairs, source = _pairs_and_source(evaluation)
+    manifest = source.scan()
+    face_of = {face_key(face): face for face in manifest.column("face").tolist()}
+    wanted = [key for key in pairs.faces() if key in face_of]
+    done = 0
+    with show.progress(f"embedding {pairs.name}") as tell:
+
+        def advance(count: int) -> None:
+            nonlocal done
+            done += count
+            tell(done, len(wanted))
+
+        embedded = encoder.embed_batches(_crops(source, [face_of[key] for key in wanted], encoder.batch_size), advance)
+    result = evaluate_pairs(
+        pairs,
+        dict(zip(wanted, embedded.vectors, strict=True)),
+        contract=encoder.contract,
+        data=source.name,
+        device=str(encoder.device),
+    )
+    return Judgement(result, source, face_of)
+
+
+def evaluate(artifact: Path, protocol: Mapping[str, str | None], device: str, show: Show) -> Judgement:
+    """Judge the artifact at ``artifact`` by a protocol given as the fields of a recipe's evaluation."""
+    try:
+        evaluation = Evaluation.model_validate({k: v for k, v in protocol.items() if v is not None})
+    except ValidationError as error:
+        problem = error.errors()[0]
+        where = ".".join(map(str, problem["loc"]))
+        raise HyperArcError(f"{where} {problem['msg']}".strip(), where="evaluate") from None
+    return judge(open_artifact(artifact).encoder(device=device), evaluation, show)
+
+
+def _pairs_and_source(evaluation: Evaluation) -> tuple[Pairs, Source]:
+    if evaluation.protocol == "drawn":
+        first, second, same, drawn = drawn_pairs(evaluation.people, evaluation.seed)
+        return Pairs("drawn", first, second, same, 10), drawn
+    source = open_source(expand_path(str(evaluation.faces)))
+    path: Path = expand_path(str(evaluation.pairs))
+    if evaluation.protocol == "lfw":
+        return read_lfw_pairs(path), source
+    if evaluation.protocol == "pairs":
+        return read_own_pairs(path), source
+    return read_cfp_pairs(path, "FF" if evaluation.protocol == "cfp_ff" else "FP"), source
+
+
+def _crops(source: Source, faces: Sequence[str], batch: int) -> Iterator[Pixels]:
+    for start in range(0, len(faces), batch):
+        yield np.stack([source.image(face) for face in faces[start : start + batch]])

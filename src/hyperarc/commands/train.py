@@ -1,0 +1,216 @@
+"""``hyperarc train``: a recipe becomes a run folder with log, checkpoints, artifact and report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+
+from hyperarc.artifact import Artifact, Card, open_artifact, save_artifact
+from hyperarc.backbones import create_backbone
+from hyperarc.commands.evaluate import Judgement, judge_all
+from hyperarc.commands.show import Show
+from hyperarc.contract import Contract
+from hyperarc.data.loader import Batch, Loader
+from hyperarc.data.order import BatchOrder
+from hyperarc.data.training_set import TrainingSet, open_training_set
+from hyperarc.encoder import Encoder
+from hyperarc.errors import CheckpointError, RecipeError
+from hyperarc.files import write_beside
+from hyperarc.heads.head import create_head
+from hyperarc.recipe import Recipe
+from hyperarc.training.checkpoint import Checkpoints
+from hyperarc.training.hardware import Hardware, choose_hardware
+from hyperarc.training.loop import Plan
+from hyperarc.training.loop import train as run_loop
+from hyperarc.training.schedule import rate_factor
+from hyperarc.training.state import TrainingState, make_state
+from hyperarc.training.watch import open_watchers, read_log
+
+
+@dataclass(frozen=True)
+class Start:
+    """How a run begins.
+
+    Attributes:
+        resume: None for a new run, "auto" for the newest checkpoint if there is one, or a checkpoint's path.
+        source: artifact to fine-tune from, or None.
+    """
+
+    resume: str | None = None
+    source: Path | None = None
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a run came to.
+
+    Attributes:
+        folder: the run folder.
+        finished: False when it was stopped early; ``--resume auto`` continues it.
+        recipe, training_set: what it was trained by and on.
+        judgements: of the finished model, in the recipe's order.
+        facts: steps, seconds, people, faces and the like.
+    """
+
+    folder: Path
+    finished: bool
+    recipe: Recipe
+    training_set: TrainingSet
+    judgements: list[Judgement] = field(default_factory=list)
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def results(self) -> list[dict[str, Any]]:
+        """Every judgement as plain values."""
+        return [judgement.result.as_dict() for judgement in self.judgements]
+
+    def log(self) -> list[dict[str, Any]]:
+        """One row a step."""
+        return read_log(self.folder / "log.jsonl")
+
+
+def train(recipe: Recipe, folder: Path, start: Start, show: Show) -> Trained:
+    """Train ``recipe`` in ``folder``, from the beginning or from where it was stopped."""
+    checkpoints = Checkpoints(folder / "checkpoints", recipe, recipe.training.keep_checkpoints)
+    checkpoint = _where_to_resume(folder, checkpoints, start.resume)
+    hardware = choose_hardware(recipe.training)
+    with show.progress("looking at faces") as progress:
+        faces = open_training_set(recipe.data, progress)
+    for found in faces.manifest.findings:
+        show.note(str(found))
+    state = _new_state(recipe, faces.kept.num_people, hardware, start.source)
+    if checkpoint is not None:
+        checkpoints.load(checkpoint, state)
+        show.note(f"resumed from {checkpoint.name}")
+    _write_beginning(folder, recipe, faces)
+    contract = Contract(embedding_dim=recipe.backbone.embedding_dim)
+    loader, plan = _loader_and_plan(recipe, faces, contract, hardware, state.step)
+    _tell(show, recipe, faces, hardware, state, plan)
+    watchers = open_watchers(folder, recipe, state.step)
+    try:
+        with show.steps(plan.total_steps, state.step, recipe.name) as bar:
+            finished = run_loop(state, plan, loader, [*watchers, bar], checkpoints)
+    finally:
+        for watcher in watchers:
+            watcher.close()
+    if not finished:
+        show.note(f"stopped after step {state.step}; continue with --resume auto")
+        return Trained(folder, False, recipe, faces)
+    return _finish(folder, recipe, faces, hardware, state, show)
+
+
+def _where_to_resume(folder: Path, checkpoints: Checkpoints, resume: str | None) -> Path | None:
+    newest = checkpoints.latest()
+    if resume is None:
+        if newest is not None:
+            raise CheckpointError(
+                "this folder already holds a run",
+                where=folder,
+                mend="continue it with --resume auto, or name another --run",
+            )
+        return None
+    if resume == "auto":
+        return newest
+    return Path(resume)
+
+
+def _new_state(recipe: Recipe, people: int, hardware: Hardware, source: Path | None) -> TrainingState:
+    torch.manual_seed(recipe.seed)
+    section = recipe.backbone
+    backbone = create_backbone(section.name, embedding_dim=section.embedding_dim, **section.arguments)
+    head = create_head(
+        recipe.head.margin,
+        num_classes=people,
+        embedding_dim=section.embedding_dim,
+        sub_centers=recipe.head.sub_centers,
+        sample_rate=recipe.head.sample_rate,
+        memory_mb=recipe.head.memory_mb,
+        seed=recipe.seed,
+        **recipe.head.arguments,
+    )
+    if source is not None:
+        _fine_tune_from(open_artifact(source), recipe, backbone)
+    return make_state(recipe, backbone, head, hardware)
+
+
+def _fine_tune_from(artifact: Artifact, recipe: Recipe, backbone: torch.nn.Module) -> None:
+    theirs = artifact.recipe.backbone
+    if theirs != recipe.backbone:
+        raise RecipeError(
+            f"expected the recipe's backbone {recipe.backbone}, the artifact holds {theirs}",
+            where=artifact.path,
+            mend="copy the backbone section of the artifact's recipe.yaml",
+        )
+    backbone.load_state_dict(load_file(artifact.path / "weights.safetensors"))
+
+
+def _write_beginning(folder: Path, recipe: Recipe, faces: TrainingSet) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    with write_beside(folder / "recipe.yaml") as path:
+        path.write_text(recipe.to_yaml(), encoding="utf-8")
+    faces.manifest.write(folder / "manifest.parquet")
+
+
+def _loader_and_plan(
+    recipe: Recipe, faces: TrainingSet, contract: Contract, hardware: Hardware, step: int
+) -> tuple[Loader, Plan]:
+    order = BatchOrder(len(faces.kept), recipe.training.batch_size, recipe.seed)
+    total, rate = rate_factor(recipe.schedule, order.batches_per_epoch)
+    loader = Loader(
+        faces.sources,
+        faces.kept,
+        order,
+        start_step=step,
+        stop_step=total,
+        workers=recipe.data.workers,
+        flip=recipe.data.flip,
+        cache_bytes=recipe.data.cache_mb << 20,
+        pin_memory=hardware.device == "cuda",
+    )
+
+    def faces_of(batch: Batch) -> list[str]:
+        return faces.kept.faces(batch.rows)
+
+    return loader, Plan(recipe, contract, hardware, total, rate, faces_of)
+
+
+def _tell(
+    show: Show, recipe: Recipe, faces: TrainingSet, hardware: Hardware, state: TrainingState, plan: Plan
+) -> None:
+    show.note(
+        f"{recipe.name}: {len(faces.kept):,} faces of {faces.kept.num_people:,} people, {plan.total_steps:,} steps of "
+        f"{recipe.training.batch_size}, {recipe.backbone.name}, {recipe.head.margin}"
+    )
+    show.note("  ".join(f"{name} {value}" for name, value in hardware.facts().items()))
+    if state.step == 0:
+        show.note(f"expected first loss about {state.head.expected_first_loss():.2f}")
+
+
+def _finish(
+    folder: Path, recipe: Recipe, faces: TrainingSet, hardware: Hardware, state: TrainingState, show: Show
+) -> Trained:
+    backbone = state.judged_backbone()
+    contract = Contract(embedding_dim=recipe.backbone.embedding_dim)
+    encoder = Encoder(backbone, contract, device=hardware.device)
+    judgements = judge_all(encoder, recipe.evaluation, show)
+    facts: dict[str, Any] = {
+        "people": faces.kept.num_people,
+        "faces": len(faces.kept),
+        "sources": [source.name for source in faces.sources],
+        "licence": recipe.data.licence,
+    }
+    course = {
+        "steps": state.step,
+        "epochs": recipe.schedule.epochs,
+        "batch_size": recipe.training.batch_size,
+        "cpu_s": round(state.cpu_s, 1),
+        "wall": str(timedelta(seconds=round(state.wall_s))),
+    } | hardware.facts()
+    metrics = {judgement.result.name: judgement.headline() for judgement in judgements}
+    people = list(faces.kept.people)
+    save_artifact(folder / "artifact", backbone, state.head, recipe, people, Card(facts, course, metrics))
+    return Trained(folder, True, recipe, faces, judgements, facts | course)

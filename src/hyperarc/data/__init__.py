@@ -1,0 +1,1 @@
+"""Manifests, sources of faces, and the loader."""

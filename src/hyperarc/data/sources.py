@@ -1,0 +1,231 @@
+"""Where faces come from: folders, zips and arrays, all read through one protocol.
+
+A source names its faces by key, scans itself into a manifest, and reads one face by key. Sources pickle, and
+work in forked and spawned worker processes: files are opened again in each process.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from hyperarc.data.combination import combine
+from hyperarc.data.layout import LAYOUT, Layout, is_hidden
+from hyperarc.data.manifest import About, Manifest, manifest_of
+from hyperarc.data.zip_source import ZipLimits, ZipSource
+from hyperarc.errors import DataError, nearest_names
+from hyperarc.faces.image import DEFAULT_LIMITS, ImageLimits, Pixels, decode
+
+__all__ = ["ArraySource", "FolderSource", "Source", "ZipLimits", "ZipSource", "combine", "open_source"]
+
+
+@runtime_checkable
+class Source(Protocol):
+    """What the loader asks of a source of faces.
+
+    Attributes:
+        name: short name, unique among the sources of one run; the ``source`` column of manifests.
+    """
+
+    name: str
+
+    def scan(self) -> Manifest:
+        """All faces, labelled in sorted order of people; what was skipped is in ``Manifest.findings``."""
+
+    def read(self, face: str) -> bytes:
+        """The picture file of one face."""
+
+    def image(self, face: str) -> Pixels:
+        """The picture of one face: uint8 [H, W, 3], RGB."""
+
+
+class FolderSource:
+    """A folder of person folders, at any depth: the person is the path of the folder that holds the pictures.
+
+    Links to folders are followed; one that leads to a folder seen before is skipped and told of.
+
+    Args:
+        root: the folder.
+        name: short name of the source; default the folder's name.
+        limits: of each picture.
+
+    Raises:
+        DataError: the folder is missing; ``scan`` raises it when the folder holds no person folders with
+            pictures.
+
+    Example:
+        >>> import tempfile
+        >>> root = Path(tempfile.mkdtemp())
+        >>> (root / "ann").mkdir(); Image.new("RGB", (112, 112)).save(root / "ann" / "1.png")
+        >>> FolderSource(root).scan().people
+        ('ann',)
+    """
+
+    def __init__(
+        self, root: str | Path, *, name: str | None = None, limits: ImageLimits = DEFAULT_LIMITS
+    ) -> None:
+        self.root = Path(root).absolute()
+        self.name = name or self.root.name
+        self.limits = limits
+        if not self.root.is_dir():
+            raise _missing(self.root, "a folder of person folders")
+
+    def scan(self) -> Manifest:
+        """All faces, with findings: skipped files and people without faces."""
+        layout = Layout(self.name, str(self.root))
+        seen: set[tuple[int, int]] = set()
+        waiting = [""]
+        while waiting:
+            inside = waiting.pop()
+            state = os.stat(self.root / inside)
+            if (state.st_dev, state.st_ino) in seen:
+                layout.skip("links to folders seen before skipped", inside)
+                continue
+            seen.add((state.st_dev, state.st_ino))
+            layout.add_folder(inside)
+            waiting += self._list(inside, layout)
+        return layout.manifest()
+
+    def read(self, face: str) -> bytes:
+        """The picture file of ``face``; :class:`DataError` when it is missing or outside the folder."""
+        path = self.root / face
+        if ".." in Path(face).parts or Path(face).is_absolute():
+            raise DataError("refused: the face key leads out of the folder", where=path)
+        try:
+            with open(path, "rb") as file:
+                return file.read(self.limits.bytes + 1)  # decode refuses the one byte too many
+        except OSError as error:
+            raise DataError(
+                f"cannot read the face: {error.strerror}", where=path, mend="scan again"
+            ) from error
+
+    def image(self, face: str) -> Pixels:
+        """The picture of ``face``: uint8 [H, W, 3], RGB."""
+        return decode(self.read(face), where=self.root / face, limits=self.limits)
+
+    def _list(self, inside: str, layout: Layout) -> list[str]:
+        folders = []
+        try:
+            with os.scandir(self.root / inside) as entries:
+                for entry in sorted(entries, key=lambda e: e.name, reverse=True):
+                    path = f"{inside}/{entry.name}" if inside else entry.name
+                    if entry.is_dir() and not is_hidden(path):
+                        folders.append(path)
+                    elif entry.is_file():
+                        layout.add(path)
+                    else:
+                        layout.skip("broken links and hidden folders skipped", path)
+        except OSError as error:
+            layout.skip(f"folders that cannot be listed ({error.strerror}) skipped", inside)
+        return folders
+
+
+class ArraySource:
+    """Faces in memory: nothing is encoded or decoded. Drawn faces use it.
+
+    Args:
+        images: uint8 [N, H, W, 3], RGB. Not copied; keys are ``person/0000000`` with the row in the array.
+        persons: who each is, N strings.
+        name: short name of the source.
+
+    Raises:
+        DataError: another shape or dtype, or another number of persons.
+
+    Example:
+        >>> ArraySource(np.zeros((2, 112, 112, 3), np.uint8), ["bob", "ann"]).scan().labels.tolist()
+        [1, 0]
+    """
+
+    def __init__(self, images: Pixels, persons: Sequence[str], *, name: str = "array") -> None:
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
+            raise DataError(
+                f"expected uint8 [N, H, W, 3], got {images.dtype} {list(images.shape)}",
+                where=name,
+                mend="give RGB crops, channels last",
+            )
+        if len(persons) != len(images):
+            raise DataError(f"expected {len(images)} persons, one a face, got {len(persons)}", where=name)
+        self.images = images
+        self.persons: npt.NDArray[np.str_] = np.asarray(persons, dtype=np.str_)
+        self.name = name
+
+    def scan(self) -> Manifest:
+        """All faces in the order of the array."""
+        persons: list[str] = self.persons.tolist()
+        if not persons:
+            raise DataError("expected faces, got an empty array", where=self.name)
+        faces = [f"{person}/{row:07d}" for row, person in enumerate(persons)]
+        height, width = self.images.shape[1:3]
+        about = About(self.name, sources={self.name: f"array of {len(faces)} faces"})
+        return manifest_of(faces, persons, source=self.name, about=about, size=(width, height))
+
+    def read(self, face: str) -> bytes:
+        """The face as a PNG file."""
+        buffer = io.BytesIO()
+        Image.fromarray(self.image(face)).save(buffer, "PNG")
+        return buffer.getvalue()
+
+    def image(self, face: str) -> Pixels:
+        """The face: uint8 [H, W, 3], RGB; a view of the array."""
+        person, _, row = face.rpartition("/")
+        index = int(row) if row.isdecimal() else -1
+        if not 0 <= index < len(self.images) or self.persons[index] != person:
+            raise DataError("no such face in this array", where=f"{self.name}:{face}", mend="scan it again")
+        picture: Pixels = self.images[index]
+        return picture
+
+
+def open_source(path: str | Path, *, name: str | None = None) -> Source:
+    """The source that fits what lies at ``path``: a folder, or a zip by its content.
+
+    Args:
+        path: a folder of person folders or a zip of them.
+        name: short name of the source; default from the path.
+
+    Raises:
+        DataError: nothing there (with the nearest names beside it), or neither of both.
+
+    Example:
+        >>> try:
+        ...     open_source("nowhere/fases")
+        ... except DataError as error:
+        ...     print(str(error).split(";")[0])
+        nowhere/fases: expected a folder or zip of faces, got nothing there
+    """
+    place = Path(path)
+    if place.is_dir():
+        return FolderSource(place, name=name)
+    if not place.exists():
+        raise _missing(place, "a folder or zip of faces")
+    if zipfile.is_zipfile(place):
+        return ZipSource(place, name=name)
+    raise DataError(
+        f"expected a folder or zip with {LAYOUT}; got a file that is neither",
+        where=place,
+        mend="give the folder, or copy the zip again if this should be one",
+    )
+
+
+def _missing(place: Path, what: str) -> DataError:
+    lost = place.absolute()
+    while not lost.parent.is_dir():
+        lost = lost.parent  # name what is beside the first part of the path that is missing
+    parent = lost.parent
+    try:
+        beside = sorted(entry.name for entry in os.scandir(parent))
+    except OSError:
+        beside = []
+    near = nearest_names(lost.name, beside)
+    if near:
+        mend = "did you mean " + " or ".join(repr(str(parent / n)) for n in near) + "?"
+    else:
+        mend = f"{parent} holds: {', '.join(beside[:8]) or 'nothing'}"
+    return DataError(f"expected {what}, got nothing there", where=place, mend=mend)

@@ -1,0 +1,213 @@
+"""Faces in a zip, read in place: nothing is extracted to disk."""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from hyperarc.data.layout import Layout
+from hyperarc.data.manifest import Manifest
+from hyperarc.errors import DataError, nearest_names
+from hyperarc.faces.image import DEFAULT_LIMITS, ImageLimits, Pixels, decode
+
+_LOCAL_HEADER = 30
+_ENCRYPTED = 0x1
+_EXTRA_GUESS = 64  # local extra fields are usually shorter; one read then fetches header and data together
+
+
+@dataclass(frozen=True)
+class ZipLimits:
+    """What a zip may hold before it is refused.
+
+    Attributes:
+        members: number of entries; default 20 million.
+        image: limits of each picture; its ``bytes`` bounds each member, inflated.
+    """
+
+    members: int = 20_000_000
+    image: ImageLimits = DEFAULT_LIMITS
+
+
+class _Member(NamedTuple):
+    offset: int
+    packed: int
+    size: int
+    deflated: bool
+    crc: int
+
+
+class ZipSource:
+    """A zip of ``person/face.ext``, at any depth: the person is the path of the folder.
+
+    The central directory is read once, here; a face is then one positioned read, so random access costs the
+    same anywhere in the file and in any number of processes. Stored and deflated members are read.
+
+    Args:
+        path: the zip.
+        name: short name of the source; default the file name without ``.zip``.
+        limits: refused beyond these.
+
+    Raises:
+        DataError: no zip, more members than allowed, a member that is encrypted, packed in an unknown way,
+            larger than allowed, or whose name leads out of the zip (``../``, absolute): named.
+
+    Example:
+        >>> import tempfile, PIL.Image, io
+        >>> path = Path(tempfile.mkdtemp(), "set.zip")
+        >>> picture = io.BytesIO(); PIL.Image.new("RGB", (112, 112)).save(picture, "PNG")
+        >>> with zipfile.ZipFile(path, "w") as z:
+        ...     z.writestr("ann/1.png", picture.getvalue())
+        >>> source = ZipSource(path)
+        >>> source.scan().people, source.image("ann/1.png").shape
+        (('ann',), (112, 112, 3))
+    """
+
+    def __init__(self, path: str | Path, *, name: str | None = None, limits: ZipLimits | None = None) -> None:
+        self.path = Path(path).absolute()
+        self.name = name or self.path.stem
+        self.limits = limits or ZipLimits()
+        self._lock = threading.Lock()
+        self._file: Any = None
+        self._members: dict[str, _Member] = {}
+        self._layout = Layout(self.name, str(self.path))
+        self._stamp = self._read_directory()
+
+    def scan(self) -> Manifest:
+        """All faces, with findings: skipped members and people without faces."""
+        return self._layout.manifest()
+
+    def read(self, face: str) -> bytes:
+        """The picture file of ``face``; :class:`DataError` when it is unknown or damaged."""
+        member = self._members.get(face)
+        if member is None:
+            near = nearest_names(face, self._members, most=1) if len(self._members) < 100_000 else []
+            raise DataError(
+                "no such face in this zip",
+                where=self._where(face),
+                mend=f"did you mean {near[0]!r}?" if near else "scan it again",
+            )
+        head = self._pread(_LOCAL_HEADER + len(face.encode()) + _EXTRA_GUESS + member.packed, member.offset)
+        if len(head) < _LOCAL_HEADER or head[:4] != b"PK\x03\x04":
+            raise self._damaged(face, "no member header where the directory says")
+        start = _LOCAL_HEADER + int.from_bytes(head[26:28], "little") + int.from_bytes(head[28:30], "little")
+        if start + member.packed > len(head):
+            head, start = self._pread(member.packed, member.offset + start), 0
+        packed = head[start : start + member.packed]
+        data = self._inflate(face, packed, member.size) if member.deflated else packed
+        if len(data) != member.size or zlib.crc32(data) != member.crc:
+            raise self._damaged(face, f"expected {member.size} bytes of checksum {member.crc:08x}")
+        return data
+
+    def image(self, face: str) -> Pixels:
+        """The picture of ``face``: uint8 [H, W, 3], RGB."""
+        return decode(self.read(face), where=self._where(face), limits=self.limits.image)
+
+    def __getstate__(self) -> dict[str, object]:
+        return {**self.__dict__, "_file": None, "_lock": None}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        self.__dict__.update(state)
+        self._lock = threading.Lock()
+
+    def _where(self, face: str) -> str:
+        return f"{self.path}:{face}"
+
+    def _damaged(self, face: str, what: str) -> DataError:
+        return DataError(f"damaged zip member: {what}", where=self._where(face), mend="copy or pack it again")
+
+    def _inflate(self, face: str, packed: bytes, size: int) -> bytes:
+        try:
+            # One byte more than declared tells a bomb from an honest member without inflating the rest.
+            return zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed, size + 1)
+        except zlib.error as error:
+            raise self._damaged(face, str(error)) from error
+
+    def _pread(self, count: int, offset: int) -> bytes:
+        with self._lock:
+            if self._file is None:
+                self._file = self._open()
+        if hasattr(os, "pread"):  # leaves the file position alone, so forked processes may share the handle
+            return os.pread(self._file.fileno(), count, offset)
+        with self._lock:
+            self._file.seek(offset)
+            return bytes(self._file.read(count))
+
+    def _open(self) -> Any:
+        try:
+            file = open(self.path, "rb", buffering=0)  # noqa: SIM115 (lives as long as the source)
+        except OSError as error:
+            raise DataError(f"cannot open the zip: {error.strerror}", where=self.path) from error
+        if _stamp(file.fileno()) != self._stamp:
+            file.close()
+            raise DataError("the zip changed since it was scanned", where=self.path, mend="start again")
+        return file
+
+    def _read_directory(self) -> tuple[int, int]:
+        try:
+            with open(self.path, "rb") as file, zipfile.ZipFile(file) as archive:
+                stamp = _stamp(file.fileno())
+                entries = archive.infolist()
+        except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+            raise DataError(f"expected a zip of faces, got: {error}", where=self.path) from error
+        if len(entries) > self.limits.members:
+            raise DataError(
+                f"expected at most {self.limits.members} members, got {len(entries)}",
+                where=self.path,
+                mend="raise ZipLimits.members",
+            )
+        for entry in entries:
+            self._add(entry)
+        return stamp
+
+    def _add(self, entry: zipfile.ZipInfo) -> None:
+        name = entry.filename
+        self._require_inside(entry.orig_filename)
+        if entry.is_dir():
+            self._layout.add_folder(name.rstrip("/"))
+            return
+        if "/" in name:
+            self._layout.add_folder(name.rpartition("/")[0])
+        if name in self._members:
+            self._layout.skip("members of the same name skipped", name)
+            return
+        before = len(self._layout.faces)
+        self._layout.add(name)
+        if len(self._layout.faces) == before:
+            return
+        self._require_readable(entry)
+        deflated = entry.compress_type == zipfile.ZIP_DEFLATED
+        self._members[name] = _Member(
+            entry.header_offset, entry.compress_size, entry.file_size, deflated, entry.CRC
+        )
+
+    def _require_inside(self, name: str) -> None:
+        parts = re.split(r"[/\\]", name)
+        if ".." in parts or parts[0] == "" or re.match(r"[A-Za-z]:", name) or "\0" in name:
+            raise DataError(
+                f"refused: the member name {name!r} leads out of the zip",
+                where=self.path,
+                mend="do not trust this file; pack it again from its folder",
+            )
+
+    def _require_readable(self, entry: zipfile.ZipInfo) -> None:
+        wrong = None
+        if entry.flag_bits & _ENCRYPTED:
+            wrong, mend = "is encrypted", "pack it again without a password"
+        elif entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            wrong, mend = f"is packed by method {entry.compress_type}", "pack it again stored or deflated"
+        elif max(entry.file_size, entry.compress_size) > self.limits.image.bytes:
+            wrong = f"has {entry.file_size} bytes; at most {self.limits.image.bytes} are accepted"
+            mend = "shrink it or raise ImageLimits.bytes"
+        if wrong:
+            raise DataError(f"refused: the member {entry.filename!r} {wrong}", where=self.path, mend=mend)
+
+
+def _stamp(descriptor: int) -> tuple[int, int]:
+    state = os.fstat(descriptor)
+    return state.st_size, state.st_mtime_ns

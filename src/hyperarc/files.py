@@ -1,0 +1,79 @@
+"""Files that are whole or not there: written beside their place, flushed to disk, then renamed."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from hyperarc.errors import HyperArcError
+
+
+@contextmanager
+def write_beside(path: Path) -> Iterator[Path]:
+    """Yield a fresh path beside ``path``; rename it there on success, remove it on failure.
+
+    The yielded path may become a file or a folder; an existing folder at ``path`` is replaced. A full disk becomes a
+    :class:`HyperArcError` and leaves what stood at ``path`` untouched.
+
+    Example:
+        >>> import tempfile
+        >>> target = Path(tempfile.mkdtemp()) / "note.txt"
+        >>> with write_beside(target) as beside:
+        ...     _ = beside.write_text("whole")
+        >>> target.read_text()
+        'whole'
+    """
+    path = Path(path)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove(beside)
+        yield beside
+        _flush(beside)
+        if path.is_dir():
+            old = path.with_name(f".{path.name}.{os.getpid()}.old")
+            _remove(old)
+            path.rename(old)
+            beside.rename(path)
+            _remove(old)
+        else:
+            os.replace(beside, path)
+        _flush_folder(path.parent)
+    except OSError as error:
+        _remove(beside)
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        reason = "the disk is full" if full else (error.strerror or str(error))
+        mend = "free some space; nothing was half-written" if full else None
+        raise HyperArcError(f"could not be written: {reason}", where=path, mend=mend) from error
+    except BaseException:
+        _remove(beside)
+        raise
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            path.unlink()
+
+
+def _flush_folder(folder: Path) -> None:
+    """Make the rename itself reach the disk, where the system can."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _flush(path: Path) -> None:
+    for file in path.rglob("*") if path.is_dir() else [path]:
+        if file.is_file():
+            with open(file, "rb+") as handle:
+                os.fsync(handle.fileno())

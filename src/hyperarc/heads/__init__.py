@@ -1,0 +1,1 @@
+"""Heads: centers, margin and sweep joined into a loss."""

@@ -1,0 +1,204 @@
+"""The head: centers x margin x sweep -> loss and angles."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hyperarc.errors import DataError, HyperArcError, unknown_name
+from hyperarc.geometry import unit
+from hyperarc.heads.centers import Centers
+from hyperarc.heads.sweep import Plan, Swept, chunked_sweep, cosines, reference_sweep
+from hyperarc.margins import Margin, create_margin
+
+SWEEPS: dict[str, Callable[[Tensor, Tensor, Tensor, Plan], Swept]] = {
+    "chunked": chunked_sweep,
+    "reference": reference_sweep,
+}
+
+
+@dataclass(frozen=True)
+class HeadOutput:
+    """What a head says of one batch.
+
+    Attributes:
+        loss: scalar, mean over the batch, penalty included.
+        target_cosine: [N] cosine to the true center, without margin, detached.
+        nearest_negative_cosine: [N] largest cosine to any other center, without margin, detached.
+        accuracy: share of rows nearer to their own center than to any other, without margin.
+    """
+
+    loss: Tensor
+    target_cosine: Tensor
+    nearest_negative_cosine: Tensor
+    accuracy: Tensor
+
+
+class Head(nn.Module):
+    """A margin on class centers; built by :func:`create_head`.
+
+    Attributes:
+        centers: the class centers, ``centers.weight`` is [C, K, d].
+        margin: the margin; its running state are registered buffers.
+    """
+
+    def __init__(self, centers: Centers, margin: Margin, *, sweep: str = "chunked", memory_mb: float = 64.0) -> None:
+        super().__init__()
+        if sweep not in SWEEPS:
+            raise unknown_name("sweep", sweep, SWEEPS)
+        if memory_mb <= 0:
+            raise HyperArcError(f"memory_mb must be positive, got {memory_mb}")
+        self.centers = centers
+        self.margin = margin
+        self.sweep = sweep
+        self.memory_mb = memory_mb
+
+    def forward(self, embeddings: Tensor, labels: Tensor) -> HeadOutput:
+        """Loss of raw embeddings [N, d] with labels [N]; computed in fp32 or the embeddings' higher precision."""
+        self._check(embeddings, labels)
+        with torch.autocast(embeddings.device.type, enabled=False):
+            rows, norm = self._rows(embeddings)
+            weight, bias = self._weights(rows)
+            classes = self.centers.sample(labels)
+            if classes is not None:
+                weight, labels = weight[classes], torch.searchsorted(classes, labels)
+                bias = None if bias is None else bias[classes]
+            with torch.no_grad():
+                target = self._target_cosine(rows, weight, bias, labels)
+                if self.training:
+                    self.margin.observe(target, norm)
+            swept = SWEEPS[self.sweep](rows, weight, labels, self._plan(target, norm, bias))
+            logit = self.margin.scale * self.margin.target(swept.target, norm, labels)
+            # softplus(n - t) is the cross-entropy of the margined logits: -log(e^t / (e^t + e^n))
+            loss = F.softplus(swept.log_sum - logit).mean()
+            penalty = self.margin.penalty(norm)
+            loss = loss if penalty is None else loss + penalty
+            return self._output(loss, swept, weight, norm, labels)
+
+    def logits(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        """[N, C] scaled margin logits, all at once: for looking and testing. A label of -1 gets no margin."""
+        rows, norm = self._rows(embeddings)
+        weight, bias = self._weights(rows)
+        own = labels.clamp_min(0)
+        target = self._target_cosine(rows, weight, bias, own)
+        plan = self._plan(target.detach(), norm, bias)
+        cosine = cosines(rows, weight, plan)
+        negative = cosine if plan.negative_map is None else plan.negative_map(cosine)
+        margined = self.margin.target(cosine.gather(1, own[:, None])[:, 0], norm, own)
+        is_target = torch.zeros_like(cosine, dtype=torch.bool).scatter_(1, own[:, None], (labels >= 0)[:, None])
+        return self.margin.scale * torch.where(is_target, margined[:, None], negative)
+
+    def expected_first_loss(self) -> float:
+        """The loss to expect of random embeddings and centers; a first loss far from it means a wrong scale or margin.
+
+        Cosines are then N(0, 1/d) and the target near 90 degrees, so E[n] = ln(C-1) + s^2 / 2d, up to the point where
+        the largest negative alone carries the sum (s^2 / d > 2 ln(C-1)): s sqrt(2 ln(C-1) / d).
+        """
+        classes, sub_centers, dim = self.centers.weight.shape
+        log_count = math.log((classes - 1) * sub_centers) if classes * sub_centers > 2 else 0.0
+        if not self.margin.normalizes_centers:
+            return math.log(classes)
+        scale = float(self.margin.scale)
+        spread = scale * scale / dim
+        log_sum = log_count + spread / 2 if spread <= 2 * log_count else scale * math.sqrt(2 * log_count / dim)
+        zero = self.centers.weight.new_zeros(1)
+        with torch.no_grad():
+            margined = self.margin.target(zero, zero + math.sqrt(dim), zero.long())
+        return float(F.softplus(torch.tensor(log_sum) - scale * float(margined)))
+
+    def _weights(self, rows: Tensor) -> tuple[Tensor, Tensor | None]:
+        bias = self.centers.bias
+        return self.centers.weight.to(rows.dtype), None if bias is None else bias.to(rows.dtype)
+
+    def _rows(self, embeddings: Tensor) -> tuple[Tensor, Tensor]:
+        embeddings = embeddings if embeddings.dtype == torch.float64 else embeddings.float()
+        norm = embeddings.norm(dim=1)
+        return (unit(embeddings) if self.margin.normalizes_embeddings else embeddings), norm
+
+    def _target_cosine(self, rows: Tensor, weight: Tensor, bias: Tensor | None, labels: Tensor) -> Tensor:
+        own = weight[labels]  # [N, K, d]
+        own = unit(own) if self.margin.normalizes_centers else own
+        cosine = torch.einsum("nd,nkd->nk", rows, own).amax(dim=1)
+        return cosine if bias is None else cosine + bias[labels]
+
+    def _plan(self, target: Tensor, norm: Tensor, bias: Tensor | None) -> Plan:
+        return Plan(
+            scale=self.margin.scale,
+            negative_map=self.margin.negative_map(target, norm),
+            normalize_centers=self.margin.normalizes_centers,
+            bias=bias,
+            memory_mb=self.memory_mb,
+        )
+
+    def _output(self, loss: Tensor, swept: Swept, weight: Tensor, norm: Tensor, labels: Tensor) -> HeadOutput:
+        target, nearest = swept.target.detach(), swept.nearest
+        accuracy = (target > nearest).to(target.dtype).mean()
+        if not self.margin.normalizes_embeddings:
+            target, nearest = target / norm.detach(), nearest / norm.detach()
+        if not self.margin.normalizes_centers:
+            length = weight.detach().norm(dim=2).amax(dim=1)
+            target, nearest = target / length[labels], nearest / length[swept.nearest_class]
+        return HeadOutput(loss, target, nearest, accuracy)
+
+    def _check(self, embeddings: Tensor, labels: Tensor) -> None:
+        classes, _, dim = self.centers.weight.shape
+        if embeddings.ndim != 2 or embeddings.shape[1] != dim:
+            raise HyperArcError(f"expected embeddings [N, {dim}], got {list(embeddings.shape)}")
+        if labels.shape != embeddings.shape[:1] or labels.dtype != torch.int64:
+            raise HyperArcError(
+                f"expected int64 labels [{len(embeddings)}], got {labels.dtype} {list(labels.shape)}"
+            )
+        if labels.device.type == "cpu" and len(labels) and not (0 <= int(labels.min()) <= int(labels.max()) < classes):
+            row = int(((labels < 0) | (labels >= classes)).nonzero()[0, 0])
+            raise DataError(f"label {int(labels[row])} is outside 0..{classes - 1}", where=f"batch row {row}")
+
+
+def create_head(
+    name: str,
+    *,
+    num_classes: int,
+    embedding_dim: int,
+    sub_centers: int = 1,
+    sample_rate: float = 1.0,
+    seed: int = 0,
+    sweep: str = "chunked",
+    memory_mb: float = 64.0,
+    **margin_args: Any,
+) -> Head:
+    """A head with the margin called ``name``.
+
+    Args:
+        name: one of :func:`hyperarc.margin_names`.
+        num_classes: C, the number of people.
+        embedding_dim: d.
+        sub_centers: K centers per class.
+        sample_rate: share of the classes swept in a training step (Partial FC).
+        seed: of the initial centers and of the sampling.
+        sweep: "chunked", or "reference" (dense, for tests and small C).
+        memory_mb: what the chunked sweep may hold beside inputs and results.
+        margin_args: the margin's own arguments, such as ``scale`` and ``margin``.
+
+    Errors: unknown names and arguments name the nearest known ones; values out of range say so.
+
+    Example:
+        >>> head = create_head("arcface", num_classes=10, embedding_dim=4, seed=1)
+        >>> out = head(torch.randn(8, 4), torch.arange(8))
+        >>> out.loss.shape, out.target_cosine.shape
+        (torch.Size([]), torch.Size([8]))
+    """
+    margin = create_margin(name, **margin_args)
+    centers = Centers(
+        num_classes,
+        embedding_dim,
+        sub_centers=sub_centers,
+        sample_rate=sample_rate,
+        bias=bool(getattr(margin, "bias", False)),
+        seed=seed,
+    )
+    return Head(centers, margin, sweep=sweep, memory_mb=memory_mb)

@@ -1,0 +1,12 @@
+"""The sweep over the classes: the only N x C work of a head.
+
+``reference`` is dense, plain and differentiable by autograd; ``chunked`` never holds the N x C matrix. Both take a
+:class:`~hyperarc.heads.sweep.plan.Plan` and return a :class:`~hyperarc.heads.sweep.plan.Swept`, and tests hold them
+equal in value and gradient.
+"""
+
+from hyperarc.heads.sweep.chunked import chunked_sweep
+from hyperarc.heads.sweep.plan import Plan, Swept
+from hyperarc.heads.sweep.reference import cosines, reference_sweep
+
+__all__ = ["Plan", "Swept", "chunked_sweep", "cosines", "reference_sweep"]

@@ -1,0 +1,131 @@
+"""The chunked sweep: classes in blocks, so that the N x C matrix never exists.
+
+Forward keeps one running log-sum-exp per row. Backward makes each block's cosines again, turns them into the gradient
+of the block, and adds it up; the true class's share sits in its own slot of its own block. (Leaving the true class out
+of a finished sum instead gives NaN once it dominates.) The centers are normalized inside: a block's product is divided
+by the centers' lengths, and the gradient is projected on the tangent plane, so no normalized copy of W is held.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hyperarc.heads.sweep.plan import Plan, Swept
+
+_BLOCKS_HELD = 4  # cosines, their gradient, and two temporaries of the same size
+
+
+def chunked_sweep(rows: Tensor, weight: Tensor, labels: Tensor, plan: Plan) -> Swept:
+    """The sweep of rows [N, d] with labels [N] over centers [C, K, d] within ``plan.memory_mb``."""
+    swept: tuple[Tensor, ...] = _Chunked.apply(rows, weight, plan.bias, labels, plan)  # type: ignore[no-untyped-call]
+    return Swept(*swept)
+
+
+class _Chunked(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, rows: Tensor, weight: Tensor, bias: Tensor | None, labels: Tensor, plan: Plan
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        target = rows.new_zeros(len(rows))
+        log_sum = rows.new_full((len(rows),), -torch.inf)
+        nearest, nearest_class = log_sum.clone(), labels.clone()
+        for block in _blocks(rows, weight, labels, plan):
+            cosine = block.cosines(rows, bias)[0]
+            target[block.rows] = cosine[block.rows, block.slots]
+            logit = cosine.clone() if plan.negative_map is None else plan.negative_map(cosine)
+            logit.mul_(plan.scale)[block.rows, block.slots] = -torch.inf
+            log_sum = torch.logaddexp(log_sum, logit.logsumexp(dim=1))
+            cosine[block.rows, block.slots] = -torch.inf
+            largest, slot = cosine.max(dim=1)
+            nearer = largest > nearest
+            nearest = torch.where(nearer, largest, nearest)
+            nearest_class = torch.where(nearer, slot + block.first, nearest_class)
+        ctx.save_for_backward(rows, weight, bias, labels, log_sum)
+        ctx.plan = plan
+        ctx.mark_non_differentiable(nearest, nearest_class)
+        return target, log_sum, nearest, nearest_class
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor | None, None, None]:
+        rows, weight, bias, labels, log_sum = ctx.saved_tensors
+        to_target, to_log_sum = gradients[0], gradients[1] * ctx.plan.scale
+        log_sum = log_sum.clamp_min(torch.finfo(log_sum.dtype).min)  # a row without any negative
+        to_rows, to_weight = torch.zeros_like(rows), torch.empty_like(weight)
+        to_bias = None if bias is None else torch.empty_like(bias)
+        for block in _blocks(rows, weight, labels, ctx.plan):
+            cosine, winner = block.cosines(rows, bias)
+            logit, slope = _mapped(cosine, ctx.plan)
+            gradient = logit.mul_(ctx.plan.scale).sub_(log_sum[:, None]).exp_().mul_(to_log_sum[:, None])
+            if slope is not None:
+                gradient.mul_(slope)
+            gradient[block.rows, block.slots] = to_target[block.rows]
+            if to_bias is not None:
+                to_bias[block.first : block.last] = gradient.sum(dim=0)
+            block.spread(gradient, winner, rows, to_rows, to_weight)
+        return to_rows, to_weight, to_bias, None, None
+
+
+class _Block:
+    """Classes ``first`` to ``last`` of the centers; ``rows[i]`` has its true class at ``slots[i]`` of this block."""
+
+    def __init__(self, first: int, last: int, weight: Tensor, labels: Tensor, normalize: bool) -> None:
+        self.first, self.last = first, last
+        self.rows = ((labels >= first) & (labels < last)).nonzero()[:, 0]
+        self.slots = labels[self.rows] - first
+        self.sub_centers = weight.shape[1]
+        self.weight = weight[first:last].flatten(0, 1)
+        # 1 / ||w||, with a zero center left at zero
+        norm = self.weight.norm(dim=1)
+        self.inverse = norm.masked_fill(norm <= 1e-12, 1.0).reciprocal() if normalize else None
+
+    def cosines(self, rows: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """c [N, last - first] and, with sub-centers, which of the K won."""
+        cosine = rows @ self.weight.T
+        if self.inverse is not None:
+            cosine.mul_(self.inverse)
+        winner = None
+        if self.sub_centers > 1:
+            cosine, winner = cosine.unflatten(1, (-1, self.sub_centers)).max(dim=2)
+        if bias is not None:
+            cosine = cosine.add_(bias[self.first : self.last])
+        return cosine, winner
+
+    def spread(
+        self, gradient: Tensor, winner: Tensor | None, rows: Tensor, to_rows: Tensor, to_weight: Tensor
+    ) -> None:
+        """Add the block's gradient [N, last - first] to ``to_rows`` and write it into its part of ``to_weight``."""
+        if winner is not None:
+            spread = gradient.new_zeros(*gradient.shape, self.sub_centers)
+            gradient = spread.scatter_(2, winner[:, :, None], gradient[:, :, None]).flatten(1, 2)
+        part = to_weight[self.first : self.last].flatten(0, 1)
+        torch.mm(gradient.T, rows, out=part)
+        if self.inverse is None:
+            to_rows.addmm_(gradient, self.weight)
+            return
+        # d c / d w = (x - c w / ||w||) / ||w||, summed over the rows
+        along = (part * self.weight).sum(dim=1).mul_(self.inverse * self.inverse)
+        part.addcmul_(along[:, None], self.weight, value=-1).mul_(self.inverse[:, None])
+        to_rows.addmm_(gradient.mul_(self.inverse), self.weight)
+
+
+def _blocks(rows: Tensor, weight: Tensor, labels: Tensor, plan: Plan) -> Iterator[_Block]:
+    classes, sub_centers, _ = weight.shape
+    bytes_per_class = max(1, len(rows)) * sub_centers * rows.element_size() * _BLOCKS_HELD
+    width = max(1, int(plan.memory_mb * 2**20) // bytes_per_class)
+    for first in range(0, classes, width):
+        yield _Block(first, min(first + width, classes), weight, labels, plan.normalize_centers)
+
+
+def _mapped(cosine: Tensor, plan: Plan) -> tuple[Tensor, Tensor | None]:
+    """negative(c) and its elementwise derivative (None for 1)."""
+    if plan.negative_map is None:
+        return cosine, None
+    with torch.enable_grad():
+        leaf = cosine.detach().requires_grad_()
+        mapped = plan.negative_map(leaf)
+        slope = torch.autograd.grad(mapped.sum(), leaf)[0]
+    return mapped.detach().clone(), slope

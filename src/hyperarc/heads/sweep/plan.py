@@ -1,0 +1,44 @@
+"""What a sweep is asked, and what it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One sweep of rows x_i over centers w_j.
+
+    Attributes:
+        scale: s in exp(s * negative(c_ij)).
+        negative_map: elementwise map of the negatives' cosines, or None for the identity.
+        normalize_centers: c_ij = <x_i, w_j / ||w_j||>; False takes <x_i, w_j>.
+        bias: [C] added to every c_ij, or None.
+        memory_mb: what the chunked sweep may hold beside its inputs and results, in MiB.
+    """
+
+    scale: float | Tensor = 1.0
+    negative_map: Callable[[Tensor], Tensor] | None = None
+    normalize_centers: bool = True
+    bias: Tensor | None = None
+    memory_mb: float = 64.0
+
+
+@dataclass(frozen=True)
+class Swept:
+    """What one sweep knows of every row.
+
+    Attributes:
+        target: [N] c_iy of the true class (the largest of its K sub-centers); differentiable.
+        log_sum: [N] n_i = log sum_{j != y} exp(s * negative(c_ij)); differentiable. -inf where no negative exists.
+        nearest: [N] max_{j != y} c_ij before ``negative``; detached.
+        nearest_class: [N] its class; detached.
+    """
+
+    target: Tensor
+    log_sum: Tensor
+    nearest: Tensor
+    nearest_class: Tensor

@@ -1,0 +1,128 @@
+"""What a margin answers, and the registry that finds its file.
+
+With unit embeddings x_i, unit class centers w_j, label y and cosine c_ij = <x_i, w_j>, every loss of the family is
+
+    t_i = s * target(c_iy)                                  the true class
+    n_i = log sum_{j != y} exp(s * negative(c_ij))          all others, one sweep
+    loss_i = softplus(n_i - t_i)                            cross-entropy of the margin softmax
+
+A margin chooses ``target``, for some papers also ``negative`` and a ``penalty``. It knows nothing of ranks, chunks,
+sampling, sub-centers or precision: the head takes care of those.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from hyperarc.errors import HyperArcError, unknown_name
+from hyperarc.registry import Registry
+
+margins: Registry[type[Margin]] = Registry("margin", "hyperarc.margins")
+M = TypeVar("M", bound="type[Margin]")
+
+
+class Margin(nn.Module):
+    """Base of all margins; by itself the normalized softmax.
+
+    Args:
+        scale: s, the radius of the hypersphere that logits live on.
+        inter_class_filter: tau in cosine; negatives above it count as cosine 0 and get no gradient (Partial FC,
+            arXiv 2203.15565: robust against people who appear under two labels). None switches it off.
+
+    Subclasses override :meth:`target`, and if the paper asks for it :meth:`threshold` with :meth:`negative`,
+    :meth:`penalty` and :meth:`observe`. Running state lives in registered buffers.
+    """
+
+    normalizes_embeddings = True  # cosine = <x / ||x||, w>; the original A-Softmax keeps the length of x
+    normalizes_centers = True  # the plain softmax keeps the length of w as well
+    scale: Tensor | float
+
+    def __init__(self, *, scale: float = 64.0, inter_class_filter: float | None = None) -> None:
+        super().__init__()
+        self.scale = positive("scale", scale)
+        if inter_class_filter is not None and not -1.0 <= inter_class_filter <= 1.0:
+            raise HyperArcError(f"inter_class_filter is a cosine in [-1, 1], got {inter_class_filter}")
+        self.inter_class_filter = inter_class_filter
+
+    def observe(self, cosine: Tensor, norm: Tensor) -> None:
+        """Update running state from the batch's target cosines [N] and norms [N], before they are used."""
+
+    def target(self, cosine: Tensor, norm: Tensor, labels: Tensor) -> Tensor:
+        """The margined target cosine [N] of the true cosines [N], embedding norms [N] and labels [N]."""
+        return cosine
+
+    def threshold(self, cosine: Tensor, norm: Tensor) -> Tensor | None:
+        """One number per row [N] that :meth:`negative` compares with, or None when it needs none."""
+        return None
+
+    def negative(self, cosine: Tensor, threshold: Tensor | None) -> Tensor:
+        """The elementwise map of negative cosines [N, C], given the threshold as [N, 1]."""
+        return cosine
+
+    def penalty(self, norm: Tensor) -> Tensor | None:
+        """A scalar added to the mean loss, or None."""
+        return None
+
+    def negative_map(self, cosine: Tensor, norm: Tensor) -> Callable[[Tensor], Tensor] | None:
+        """The map that the sweep applies to every negative cosine of these rows, or None for the identity."""
+        keeps = type(self).negative is Margin.negative
+        if keeps and self.inter_class_filter is None:
+            return None
+        threshold = None if keeps else self.threshold(cosine.detach(), norm.detach())
+        threshold = None if threshold is None else threshold[:, None]
+        tau = self.inter_class_filter
+
+        def reshape(negatives: Tensor) -> Tensor:
+            if tau is not None:
+                negatives = negatives.masked_fill(negatives > tau, 0.0)
+            return self.negative(negatives, threshold)
+
+        return reshape
+
+
+def register(name: str) -> Callable[[M], M]:
+    """Declare a margin class under the name that recipes and :func:`hyperarc.create_head` use."""
+
+    def declare(cls: M) -> M:
+        margins.register(name)(cls)
+        return cls
+
+    return declare
+
+
+def margin_names() -> list[str]:
+    """Names of all margins, sorted.
+
+    Example:
+        >>> "arcface" in margin_names()
+        True
+    """
+    return margins.names()
+
+
+def create_margin(name: str, **arguments: Any) -> Margin:
+    """Build the margin called ``name``; an unknown name or argument names the nearest known ones.
+
+    Example:
+        >>> create_margin("cosface", margin=0.4).margin
+        0.4
+    """
+    cls = margins.get(name)
+    known = [p for p in inspect.signature(cls).parameters if p != "rest"]
+    known += [p for p in inspect.signature(Margin).parameters if p not in known]
+    for argument in arguments:
+        if argument not in known:
+            raise unknown_name(f"argument of margin {name!r}:", argument, known)
+    return cls(**arguments)
+
+
+def positive(name: str, value: float) -> float:
+    """``value`` as a float, or an error unless it is a positive finite number."""
+    if not (value > 0 and torch.isfinite(torch.tensor(float(value)))):
+        raise HyperArcError(f"{name} must be positive and finite, got {value}")
+    return float(value)

@@ -1,0 +1,1 @@
+"""Evaluation protocols: embeddings in, a Result out."""

@@ -1,0 +1,192 @@
+"""Recipes: everything a training run depends on, in one validated YAML file.
+
+A recipe is frozen, checked as a whole, and saved with the result; :mod:`hyperarc.recipe_file` reads it.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class Frozen(BaseModel):
+    """Base of all recipe sections: frozen, and every key must be known."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DrawnData(Frozen):
+    """Faces drawn by the program itself; see :mod:`hyperarc.data.drawn`."""
+
+    people: int = Field(200, ge=2, le=10_000_000, description="number of people")
+    faces_per_person: int = Field(24, ge=1, description="mean faces of a person")
+    seed: int = Field(0, ge=0, description="another seed draws other people")
+    tail_exponent: float = Field(0.0, ge=0, description="0 for equal class sizes, larger for a longer tail")
+    flip_rate: float = Field(0.0, ge=0, le=1, description="share of faces given another person's label")
+    conflict_rate: float = Field(0.0, ge=0, le=1, description="share of people cut into two labels")
+
+
+class SourceData(Frozen):
+    """One folder or zip of person folders."""
+
+    path: str = Field(description="folder or .zip; ${NAME} is taken from the environment")
+    color: Literal["rgb", "bgr"] = Field("rgb", description="bgr swaps red and blue back on reading")
+
+
+class PeopleTable(Frozen):
+    """A CSV file about people, used to leave people out and to merge those who stand in several sources."""
+
+    path: str = Field(description="CSV with a header; one row per source and person")
+    source: str = Field("set", description="column with the source's name (file name without ending)")
+    person: str = Field("id_folder", description="column with the person's folder in the source")
+    merge_by: str | None = Field(None, description="column whose equal values are one person")
+    leave_out_above: dict[str, float] = Field(
+        default_factory=dict, description="column -> value; people with a larger value in any source are left out"
+    )
+
+
+class Data(Frozen):
+    """Which faces to train on."""
+
+    drawn: DrawnData | None = None
+    sources: tuple[SourceData, ...] = ()
+    people_table: PeopleTable | None = None
+    min_faces: int = Field(1, ge=1, description="people with fewer faces are left out")
+    flip: bool = Field(True, description="mirror every second face at random, as all recipes of the family do")
+    verify: bool = Field(True, description="decode every face once before training and leave the unreadable out")
+    cache_mb: int = Field(4096, ge=0, description="decoded faces kept in memory, MiB; needs workers: 0")
+    workers: int = Field(0, ge=0, le=64, description="decoding processes")
+    licence: str = Field("unknown", description="licence of the data, written into the artifact's card")
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Data:
+        if (self.drawn is None) == (not self.sources):
+            raise ValueError("give either data.drawn or data.sources")
+        return self
+
+
+class Backbone(Frozen):
+    """The network that embeds a crop."""
+
+    name: str = "iresnet50"
+    embedding_dim: int = Field(512, ge=2, le=65536)
+    arguments: dict[str, Any] = Field(default_factory=dict, description="the backbone's own, such as neck and dropout")
+
+
+class HeadSection(Frozen):
+    """The loss."""
+
+    margin: str = Field("arcface", description="one of hyperarc.margin_names()")
+    arguments: dict[str, Any] = Field(default_factory=dict, description="the margin's own, such as scale and margin")
+    sub_centers: int = Field(1, ge=1, description="centers per person")
+    sample_rate: float = Field(1.0, gt=0, le=1, description="share of people swept in a step (Partial FC)")
+    memory_mb: float = Field(64.0, gt=0, description="what the sweep may hold, MiB")
+
+
+class Optimizer(Frozen):
+    """How weights move; defaults as in the ArcFace paper."""
+
+    name: Literal["sgd", "adamw"] = "sgd"
+    lr: float = Field(0.1, gt=0, description="peak rate for the whole batch; not scaled with the batch size")
+    momentum: float = Field(0.9, ge=0, lt=1, description="of SGD, and beta1 of AdamW")
+    nesterov: bool = Field(False, description="Nesterov momentum (SGD)")
+    weight_decay: float = Field(5e-4, ge=0)
+    decay_norms: bool = Field(True, description="decay biases, norms and PReLU slopes too, as arcface_torch does")
+    backbone_lr_factor: float = Field(1.0, ge=0, description="below 1 to fine-tune")
+    clip_norm: float = Field(5.0, gt=0, description="gradient norm limit of the backbone, and of the head apart")
+
+
+class Schedule(Frozen):
+    """How the rate moves over the steps."""
+
+    kind: Literal["polynomial", "step", "cosine", "constant"] = "polynomial"
+    epochs: float = Field(20, gt=0)
+    warmup_epochs: float = Field(0, ge=0, description="the rate rises linearly from 0 to lr")
+    milestones: tuple[float, ...] = Field((), description="epochs at which a step schedule multiplies by factor")
+    factor: float = Field(0.1, gt=0, le=1)
+    power: float = Field(1.0, gt=0, description="of a polynomial schedule")
+
+    @model_validator(mode="after")
+    def _milestones_ascend(self) -> Schedule:
+        if list(self.milestones) != sorted(self.milestones):
+            raise ValueError("milestones must ascend")
+        if self.kind == "step" and not self.milestones:
+            raise ValueError("a step schedule needs milestones")
+        if self.warmup_epochs >= self.epochs:
+            raise ValueError("warmup_epochs must be fewer than epochs")
+        return self
+
+
+class Training(Frozen):
+    """The loop."""
+
+    batch_size: int = Field(128, ge=2, description="faces per step over all accumulation parts")
+    accumulate: int = Field(1, ge=1, description="parts that a batch is computed in")
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        "auto", description="of the backbone; auto is bf16 where the hardware has it; the head is always fp32"
+    )
+    channels_last: bool = True
+    compile: bool = Field(False, description="torch.compile the backbone; the first step takes a minute longer")
+    matmul: Literal["highest", "medium"] = Field(
+        "highest", description="fp32 matmul; medium is oneDNN on CPU and TF32 or bf16 where the hardware has it"
+    )
+    freeze_batchnorm: bool = Field(False, description="keep running statistics as they are (fine-tuning)")
+    ema: float | None = Field(None, gt=0, lt=1, description="decay of an averaged copy of the backbone, which is kept")
+    threads: int = Field(0, ge=0, description="CPU threads; 0 takes all cores")
+    checkpoint_every: int = Field(500, ge=1, description="steps")
+    checkpoint_every_s: float = Field(300.0, gt=0, description="at the latest after so many seconds")
+    keep_checkpoints: int = Field(2, ge=1)
+    evaluate_every_epochs: float | None = Field(None, gt=0, description="None evaluates at the end only")
+    trackers: tuple[Literal["tensorboard", "wandb"], ...] = Field((), description="beside the JSONL log")
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Training:
+        if self.batch_size % self.accumulate:
+            raise ValueError(f"batch_size {self.batch_size} is not a multiple of accumulate {self.accumulate}")
+        if self.batch_size == self.accumulate:
+            raise ValueError("a part of one face has no batch statistics; lower accumulate")
+        return self
+
+
+class Evaluation(Frozen):
+    """One judgement of the trained model."""
+
+    protocol: Literal["lfw", "cfp_ff", "cfp_fp", "pairs", "drawn"]
+    faces: str | None = Field(None, description="folder or .zip with the faces; ${NAME} from the environment")
+    pairs: str | None = Field(None, description="pairs.txt, CFP's protocol folder, or a CSV of pairs")
+    people: int = Field(100, ge=2, description="drawn: people, none of whom is trained on")
+    seed: int = Field(1_000_003, ge=0, description="drawn: of the people")
+
+    @model_validator(mode="after")
+    def _files_given(self) -> Evaluation:
+        if self.protocol != "drawn" and not (self.faces and self.pairs):
+            raise ValueError(f"protocol {self.protocol} needs faces and pairs")
+        return self
+
+
+class Recipe(Frozen):
+    """A whole training run.
+
+    Example:
+        >>> recipe = Recipe(name="mine", data=Data(drawn=DrawnData(people=10)))
+        >>> recipe.head.margin, recipe.training.batch_size
+        ('arcface', 128)
+    """
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+    description: str = ""
+    seed: int = Field(0, ge=0)
+    data: Data
+    backbone: Backbone = Backbone()
+    head: HeadSection = HeadSection()
+    optimizer: Optimizer = Optimizer()
+    schedule: Schedule = Schedule()
+    training: Training = Training()
+    evaluation: tuple[Evaluation, ...] = ()
+
+    def to_yaml(self) -> str:
+        """The whole recipe, defaults included."""
+        text: str = yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+        return text

@@ -1,0 +1,152 @@
+"""Reading recipes: by name or path, with overrides, every mistake one clear error.
+
+A recipe is read by name (shipped in ``hyperarc/recipes``) or by path, changed with ``key=value`` overrides and checked
+as a whole. An unknown key is an error that names the nearest known one. ``${NAME}`` in a path is taken from the
+environment.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from hyperarc.errors import RecipeError, nearest_names, unknown_name
+from hyperarc.recipe import Recipe
+
+MAX_RECIPE_BYTES = 1 << 20
+
+
+def recipe_names() -> list[str]:
+    """Names of the shipped recipes."""
+    files = resources.files("hyperarc.recipes").iterdir()
+    return sorted(file.name.removesuffix(".yaml") for file in files if file.name.endswith(".yaml"))
+
+
+def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
+    """Read, override and check a recipe; every mistake is one :class:`RecipeError` that says where it is.
+
+    Example:
+        >>> recipe = load_recipe("demo", ["training.batch_size=32", "head.margin=cosface"])
+        >>> recipe.training.batch_size, recipe.head.margin
+        (32, 'cosface')
+    """
+    text = _read(name_or_path)
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"not valid YAML: {' '.join(str(error).split())}", where=name_or_path) from error
+    if not isinstance(content, dict):
+        raise RecipeError(f"expected keys and values, got {type(content).__name__}", where=name_or_path)
+    for override in overrides:
+        _override(content, override)
+    return parse_recipe(content, where=name_or_path)
+
+
+def parse_recipe(content: dict[str, Any], *, where: object) -> Recipe:
+    """Check a recipe given as nested dictionaries."""
+    try:
+        return Recipe.model_validate(content)
+    except ValidationError as error:
+        raise RecipeError(_explain(error), where=where) from None
+
+
+def expand_path(path: str) -> Path:
+    """``path`` with ${NAME} taken from the environment and ~ from the user; an unset name is an error."""
+
+    def value(match: re.Match[str]) -> str:
+        if match[1] not in os.environ:
+            raise RecipeError(
+                f"environment variable {match[1]} is not set", where=path, mend=f"run with {match[1]}=/a/folder"
+            )
+        return os.environ[match[1]]
+
+    return Path(re.sub(r"\$\{(\w+)\}", value, path)).expanduser()
+
+
+def _read(name_or_path: str) -> str:
+    path = Path(name_or_path)
+    if path.suffix in (".yaml", ".yml") or "/" in name_or_path:
+        if not path.is_file():
+            raise RecipeError("no such recipe file", where=path, mend=f"or a shipped one: {', '.join(recipe_names())}")
+        if path.stat().st_size > MAX_RECIPE_BYTES:
+            raise RecipeError(f"larger than {MAX_RECIPE_BYTES} bytes, which no recipe is", where=path)
+        try:
+            return path.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise RecipeError("not a text file", where=path) from error
+    if name_or_path not in recipe_names():
+        raise unknown_name("recipe", name_or_path, recipe_names())
+    return (resources.files("hyperarc.recipes") / f"{name_or_path}.yaml").read_text(encoding="utf-8")
+
+
+def _override(content: dict[str, Any], override: str) -> None:
+    key, equals, value = override.partition("=")
+    if not equals or not key:
+        raise RecipeError(f"expected key=value, got {override!r}")
+    try:
+        parsed = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise RecipeError("the value is not valid YAML", where=override) from error
+    *parents, last = key.strip().split(".")
+    here: Any = content
+    for part in parents:
+        place = _place(here, part, override)
+        if isinstance(here, dict) and here.get(part) is None:
+            here[part] = {}
+        here = here[place]
+    here[_place(here, last, override)] = parsed
+
+
+def _place(section: Any, part: str, override: str) -> Any:
+    """``part`` as a key of a section or an index of a list."""
+    if isinstance(section, dict):
+        return part
+    if isinstance(section, list):
+        if part.isdecimal() and int(part) < len(section):
+            return int(part)
+        raise RecipeError(f"expected an index below {len(section)}, got {part!r}", where=override)
+    raise RecipeError(f"{part!r} is sought in a value, not in a section", where=override)
+
+
+def _explain(error: ValidationError) -> str:
+    lines = []
+    for problem in error.errors():
+        *parents, last = problem["loc"] or ("recipe",)
+        key = ".".join(map(str, problem["loc"]))
+        if problem["type"] == "extra_forbidden":
+            known = _fields_at(parents)
+            near = nearest_names(str(last), known)
+            mend = f"did you mean {' or '.join(map(repr, near))}?" if near else f"known: {', '.join(known)}"
+            lines.append(f"unknown key {key!r}; {mend}")
+        else:
+            message = problem["msg"].removeprefix("Value error, ")
+            came = problem["input"]
+            shown = "" if isinstance(came, dict | list | BaseModel) else f", got {came!r}"
+            lines.append(f"{key}: {message}{shown}" if problem["loc"] else message)
+    return " | ".join(lines)
+
+
+def _fields_at(location: Sequence[str | int]) -> list[str]:
+    """Field names of the model that ``location`` leads to."""
+    model: type[BaseModel] = Recipe
+    for part in location:
+        if isinstance(part, int):
+            continue
+        field = model.model_fields.get(str(part))
+        inner = None if field is None else _model_in(field.annotation)
+        if inner is not None:
+            model = inner
+    return list(model.model_fields)
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for inner in get_args(annotation) if (found := _model_in(inner))), None)

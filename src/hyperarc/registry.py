@@ -1,0 +1,67 @@
+"""Names to things: a registry fills itself from the modules of one package.
+
+A newcomer adds a margin, backbone or protocol by adding one file; nothing else is edited. The package is imported
+at the first look-up, never at ``import hyperarc``.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from hyperarc.errors import unknown_name
+
+T = TypeVar("T")
+
+
+class Registry(Generic[T]):
+    """Named things of one kind, declared with :meth:`register` in the modules of ``package``.
+
+    Args:
+        kind: singular noun for error messages, such as ``"margin"``.
+        package: dotted name of the package whose modules declare the things.
+
+    Example:
+        >>> shapes = Registry[type]("shape")
+        >>> @shapes.register("circle")
+        ... class Circle: ...
+        >>> shapes.names()
+        ['circle']
+    """
+
+    def __init__(self, kind: str, package: str | None = None) -> None:
+        self.kind = kind
+        self._package = package
+        self._things: dict[str, T] = {}
+
+    def register(self, name: str) -> Callable[[T], T]:
+        """Declare the decorated thing under ``name``; declaring a name twice is an error."""
+
+        def declare(thing: T) -> T:
+            if name in self._things and self._things[name] is not thing:
+                raise ValueError(f"{self.kind} {name!r} is declared twice")
+            self._things[name] = thing
+            return thing
+
+        return declare
+
+    def names(self) -> list[str]:
+        """All known names, sorted."""
+        self._fill()
+        return sorted(self._things)
+
+    def get(self, name: str) -> T:
+        """The thing called ``name``; :class:`UnknownNameError` names the nearest known ones."""
+        self._fill()
+        if name not in self._things:
+            raise unknown_name(self.kind, name, self._things)
+        return self._things[name]
+
+    def _fill(self) -> None:
+        if self._package is None:
+            return
+        package = importlib.import_module(self._package)
+        for module in pkgutil.iter_modules(package.__path__):
+            importlib.import_module(f"{self._package}.{module.name}")

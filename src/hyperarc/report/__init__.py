@@ -1,0 +1,60 @@
+"""Figures, contact sheets and self-contained HTML pages. Plain numbers and pictures in; nothing of the work
+rooms.
+
+matplotlib, Pillow and Jinja are imported when something is drawn, not before.
+"""
+
+from hyperarc.report.page import (
+    Card,
+    Listing,
+    Plot,
+    Report,
+    Section,
+    Strip,
+    Table,
+    Tile,
+    render_report,
+    write_report,
+)
+from hyperarc.report.plots import Curve, accuracy_bars, angle_histogram, det_curve, roc_curve
+from hyperarc.report.sections import (
+    PairsFacts,
+    conditions_table,
+    faces_section,
+    pair_tile,
+    pairs_section,
+    recipe_section,
+    training_section,
+)
+from hyperarc.report.sheet import contact_sheet
+from hyperarc.report.style import percent
+from hyperarc.report.training_plots import TRAINING_FIELDS, training_curves
+
+__all__ = [
+    "TRAINING_FIELDS",
+    "Card",
+    "Curve",
+    "Listing",
+    "PairsFacts",
+    "Plot",
+    "Report",
+    "Section",
+    "Strip",
+    "Table",
+    "Tile",
+    "accuracy_bars",
+    "angle_histogram",
+    "conditions_table",
+    "contact_sheet",
+    "det_curve",
+    "faces_section",
+    "pair_tile",
+    "pairs_section",
+    "percent",
+    "recipe_section",
+    "render_report",
+    "roc_curve",
+    "training_curves",
+    "training_section",
+    "write_report",
+]

@@ -1,0 +1,65 @@
+"""What the machine can do, decided once at the start and named in the log."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass
+
+import torch
+
+from hyperarc.errors import RecipeError
+from hyperarc.recipe import Training
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """Where and how a run computes.
+
+    Attributes:
+        device: "cpu" or "cuda".
+        dtype: of the backbone under autocast.
+        threads: CPU threads.
+        name: of the device, in words.
+        huge_pages: whether torch was asked for huge pages (THP_MEM_ALLOC_ENABLE, set by the command line).
+        matmul: fp32 matmul precision in force.
+    """
+
+    device: str
+    dtype: torch.dtype
+    threads: int
+    name: str
+    huge_pages: bool
+    matmul: str
+
+    def facts(self) -> dict[str, object]:
+        """Plain values for logs and cards."""
+        return asdict(self) | {"dtype": str(self.dtype).removeprefix("torch.")}
+
+
+def choose_hardware(training: Training) -> Hardware:
+    """Apply the recipe's choices to torch, and say what they came to."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    if training.threads:
+        torch.set_num_threads(training.threads)
+    torch.set_float32_matmul_precision(training.matmul)
+    return Hardware(
+        device=device,
+        dtype=_dtype(training.precision, device),
+        threads=torch.get_num_threads(),
+        name=torch.cuda.get_device_name() if device == "cuda" else torch.backends.cpu.get_cpu_capability(),
+        huge_pages=os.environ.get("THP_MEM_ALLOC_ENABLE") == "1",
+        matmul=training.matmul,
+    )
+
+
+def _dtype(precision: str, device: str) -> torch.dtype:
+    if precision == "fp16":
+        if device != "cuda":
+            raise RecipeError("fp16 is slower than fp32 on a CPU and overflows", mend="use precision: auto")
+        return torch.float16
+    if precision == "bf16":
+        return torch.bfloat16
+    if precision == "fp32":
+        return torch.float32
+    fast = torch.cuda.is_bf16_supported() if device == "cuda" else torch.cpu._is_avx512_bf16_supported()
+    return torch.bfloat16 if fast else torch.float32

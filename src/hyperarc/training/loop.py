@@ -1,0 +1,163 @@
+"""The training loop, on one page: batches -> embeddings -> loss -> step -> watch -> save."""
+
+from __future__ import annotations
+
+import math
+import signal
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+
+from hyperarc.contract import Contract
+from hyperarc.data.loader import Batch
+from hyperarc.encoder import model_input
+from hyperarc.errors import TrainingError
+from hyperarc.recipe import Recipe
+from hyperarc.training.checkpoint import Checkpoints
+from hyperarc.training.hardware import Hardware
+from hyperarc.training.optimizer import clip, set_rate
+from hyperarc.training.state import TrainingState
+from hyperarc.training.watch import Watcher
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the loop is told and does not decide.
+
+    Attributes:
+        recipe, contract, hardware: as chosen.
+        total_steps: steps of the whole run.
+        rate: step -> factor on the peak rate.
+        faces_of: rows of a batch -> names of its faces, for error messages.
+        evaluate: called with the step count every ``evaluate_every`` steps, or None.
+        evaluate_every: steps.
+    """
+
+    recipe: Recipe
+    contract: Contract
+    hardware: Hardware
+    total_steps: int
+    rate: Callable[[int], float]
+    faces_of: Callable[[Batch], list[str]]
+    evaluate: Callable[[int], None] | None = None
+    evaluate_every: int = 0
+
+
+def train(
+    state: TrainingState, plan: Plan, batches: Iterable[Batch], watchers: Sequence[Watcher], checkpoints: Checkpoints
+) -> bool:
+    """Train from ``state.step`` to the end. False when Ctrl-C or a termination signal ended it early, state saved."""
+    training = plan.recipe.training
+    saved = time.monotonic()
+    prepare(state, training.freeze_batchnorm)
+    forward = torch.compile(state.backbone) if training.compile else state.backbone
+    with _stop_signals() as stopped:
+        for batch in batches:
+            started, started_cpu = time.perf_counter(), time.process_time()
+            set_rate(state.optimizer, plan.recipe.optimizer.lr * plan.rate(batch.step))
+            row = _step(state, plan, forward, batch, checkpoints)
+            state.step = batch.step + 1
+            state.wall_s += time.perf_counter() - started
+            state.cpu_s += time.process_time() - started_cpu
+            row["faces_per_s"] = round(len(batch.labels) / (time.perf_counter() - started), 2)
+            row["cpu_s"] = round(state.cpu_s, 2)
+            for watch in watchers:
+                watch(row)
+            overdue = time.monotonic() - saved > training.checkpoint_every_s
+            if stopped or overdue or state.step % training.checkpoint_every == 0 or state.step == plan.total_steps:
+                checkpoints.save(state)
+                saved = time.monotonic()
+            if stopped:
+                return False
+            if plan.evaluate and plan.evaluate_every and state.step % plan.evaluate_every == 0:
+                plan.evaluate(state.step)
+                prepare(state, training.freeze_batchnorm)
+    return True
+
+
+def _step(
+    state: TrainingState, plan: Plan, forward: Callable[[torch.Tensor], torch.Tensor], batch: Batch, kept: Checkpoints
+) -> dict[str, float | int | str]:
+    training, hardware = plan.recipe.training, plan.hardware
+    state.optimizer.zero_grad(set_to_none=True)
+    sums = torch.zeros(4, dtype=torch.float64)  # loss, target angle, nearest-wrong angle, accuracy
+    parts = zip(batch.images.chunk(training.accumulate), batch.labels.chunk(training.accumulate), strict=True)
+    for images, labels in parts:
+        inputs = model_input(images, plan.contract, hardware.device, training.channels_last)
+        with torch.autocast(hardware.device, hardware.dtype, enabled=hardware.dtype != torch.float32):
+            embeddings = forward(inputs)
+        out = state.head(embeddings.float(), labels.to(hardware.device, non_blocking=True))
+        state.scaler.scale(out.loss / training.accumulate).backward()
+        angles = [c.clamp(-1, 1).acos().rad2deg().mean() for c in (out.target_cosine, out.nearest_negative_cosine)]
+        sums += torch.stack([out.loss.detach(), *angles, out.accuracy]).double().cpu() / training.accumulate
+    state.scaler.unscale_(state.optimizer)
+    norm = clip(state.backbone, plan.recipe.optimizer.clip_norm)
+    head_norm = clip(state.head, plan.recipe.optimizer.clip_norm)
+    loss = float(sums[0])
+    finite = math.isfinite(loss) and (state.scaler.is_enabled() or bool(torch.isfinite(norm + head_norm)))
+    if not finite:
+        raise _not_finite(plan, batch, loss, float(norm), state, kept)
+    state.scaler.step(state.optimizer)
+    state.scaler.update()
+    if state.ema is not None:
+        state.ema.update_parameters(state.backbone)
+    return {
+        "step": batch.step,
+        "loss": loss,
+        "target_angle_deg": float(sums[1]),
+        "nearest_negative_angle_deg": float(sums[2]),
+        "accuracy": float(sums[3]),
+        "learning_rate": plan.recipe.optimizer.lr * plan.rate(batch.step),
+        "gradient_norm": float(norm),
+        "head_gradient_norm": float(head_norm),
+    }
+
+
+def prepare(state: TrainingState, freeze_batchnorm: bool) -> None:
+    """Put both modules into training mode, batch norms into eval mode where their statistics are frozen."""
+    state.backbone.train()
+    state.head.train()
+    if freeze_batchnorm:
+        for module in state.backbone.modules():
+            if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+                module.eval()
+
+
+def _not_finite(
+    plan: Plan, batch: Batch, loss: float, norm: float, state: TrainingState, kept: Checkpoints
+) -> TrainingError:
+    faces = plan.faces_of(batch)
+    shown = ", ".join(faces[:8]) + (f" and {len(faces) - 8} more" if len(faces) > 8 else "")
+    good = kept.latest()
+    rate = plan.recipe.optimizer.lr * plan.rate(batch.step)
+    return TrainingError(
+        f"loss {loss}, gradient norm {norm} at learning rate {rate:.6g}; faces of the batch: {shown}",
+        where=f"step {batch.step}",
+        mend=(f"last good checkpoint: {good}; " if good else "no checkpoint was saved yet; ")
+        + "lower optimizer.lr, lengthen schedule.warmup_epochs, or look at those faces",
+    )
+
+
+@contextmanager
+def _stop_signals() -> Iterator[list[int]]:
+    """Collects SIGINT and SIGTERM instead of dying of them, so that a step is never torn apart; a second one kills."""
+    stopped: list[int] = []
+
+    def note(number: int, frame: object) -> None:
+        if stopped:
+            raise KeyboardInterrupt
+        stopped.append(number)
+
+    try:
+        previous = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:  # not in the main thread, where Python takes no signals: the caller's business then
+        yield stopped
+        return
+    try:
+        yield stopped
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

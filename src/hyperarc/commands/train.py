@@ -82,7 +82,7 @@ def train(recipe: Recipe, folder: Path, start: Start, show: Show) -> Trained:
         faces = open_training_set(recipe.data, progress)
     for found in faces.manifest.findings:
         show.note(str(found))
-    state = _new_state(recipe, faces.kept.num_people, hardware, start.source)
+    state = new_state(recipe, faces.kept.num_people, hardware, start.source)
     if checkpoint is not None:
         checkpoints.load(checkpoint, state)
         show.note(f"resumed from {checkpoint.name}")
@@ -118,7 +118,7 @@ def _where_to_resume(folder: Path, checkpoints: Checkpoints, resume: str | None)
     return Path(resume)
 
 
-def _new_state(recipe: Recipe, people: int, hardware: Hardware, source: Path | None) -> TrainingState:
+def new_state(recipe: Recipe, people: int, hardware: Hardware, source: Path | None) -> TrainingState:
     torch.manual_seed(recipe.seed)
     section = recipe.backbone
     backbone = create_backbone(section.name, embedding_dim=section.embedding_dim, **section.arguments)

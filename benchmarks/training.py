@@ -10,6 +10,7 @@ most scripts write it (tensors ready in memory, dense head, default SGD). The ra
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import resource
@@ -79,7 +80,7 @@ def our_steps(backbone: str, batch: int, steps: int) -> Iterator[float]:
     hardware = choose_hardware(recipe.training)
     images = np.random.default_rng(0).integers(0, 256, (batch * 2, 112, 112, 3), np.uint8)
     source = ArraySource(images, [f"{i % PEOPLE:04d}" for i in range(batch * 2)])
-    state = new_state(recipe, PEOPLE, hardware, None)
+    state = new_state(recipe, PEOPLE, hardware)
     loader = Loader(source, source.scan(), BatchOrder(batch * 2, batch), stop_step=steps)
     plan = Plan(recipe, Contract(embedding_dim=DIM), hardware, steps + 1, lambda step: 1.0, lambda batch: [])
     with tempfile.TemporaryDirectory() as folder, Show(quiet=True).steps(steps, 0, "bench") as bar:
@@ -88,7 +89,7 @@ def our_steps(backbone: str, batch: int, steps: int) -> Iterator[float]:
         stamp = _Stamps(stamps)
         train(state, plan, loader, [log, bar, stamp], Checkpoints(Path(folder), recipe))
         log.close()
-    yield from (later - sooner for sooner, later in zip(stamps, stamps[1:], strict=False))
+    yield from (later - sooner for sooner, later in itertools.pairwise(stamps))
 
 
 class _Stamps:

@@ -73,6 +73,10 @@ class _StepBar:
         self._task = bar.add_task(name, total=total, completed=done)
 
     def __call__(self, row: Row) -> None:
+        if "expected_first_loss" in row:
+            self._bar.console.print(
+                f"first loss {float(row['loss']):.2f}, expected of random weights {row['expected_first_loss']:.2f}"
+            )
         text = (
             f"{self._name}  loss {float(row['loss']):.2f}  target {float(row['target_angle_deg']):.0f}°  "
             f"nearest wrong {float(row['nearest_negative_angle_deg']):.0f}°  accuracy {float(row['accuracy']):.0%}  "

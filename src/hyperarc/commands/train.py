@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 
 from hyperarc.artifact import Artifact, Card, open_artifact, save_artifact
 from hyperarc.backbones import create_backbone
@@ -82,13 +83,15 @@ def train(recipe: Recipe, folder: Path, start: Start, show: Show) -> Trained:
         faces = open_training_set(recipe.data, progress)
     for found in faces.manifest.findings:
         show.note(str(found))
-    state = new_state(recipe, faces.kept.num_people, hardware, start.source)
+    state = new_state(recipe, faces.kept.num_people, hardware)
+    if start.source is not None and checkpoint is None:
+        show.note(_fine_tune_from(open_artifact(start.source), recipe, state, faces))
     if checkpoint is not None:
         checkpoints.load(checkpoint, state)
         show.note(f"resumed from {checkpoint.name}")
     _write_beginning(folder, recipe, faces)
     contract = Contract(embedding_dim=recipe.backbone.embedding_dim)
-    loader, plan = _loader_and_plan(recipe, faces, contract, hardware, state.step)
+    loader, plan = _loader_and_plan(recipe, faces, contract, hardware, state, _evaluator(folder, recipe, state, show))
     _tell(show, recipe, faces, hardware, state, plan)
     watchers = open_watchers(folder, recipe, state.step)
     try:
@@ -118,7 +121,8 @@ def _where_to_resume(folder: Path, checkpoints: Checkpoints, resume: str | None)
     return Path(resume)
 
 
-def new_state(recipe: Recipe, people: int, hardware: Hardware, source: Path | None) -> TrainingState:
+def new_state(recipe: Recipe, people: int, hardware: Hardware) -> TrainingState:
+    """Backbone, head and optimizer of a recipe before the first step, the same for the same seed."""
     torch.manual_seed(recipe.seed)
     section = recipe.backbone
     backbone = create_backbone(section.name, embedding_dim=section.embedding_dim, **section.arguments)
@@ -132,12 +136,11 @@ def new_state(recipe: Recipe, people: int, hardware: Hardware, source: Path | No
         seed=recipe.seed,
         **recipe.head.arguments,
     )
-    if source is not None:
-        _fine_tune_from(open_artifact(source), recipe, backbone)
     return make_state(recipe, backbone, head, hardware)
 
 
-def _fine_tune_from(artifact: Artifact, recipe: Recipe, backbone: torch.nn.Module) -> None:
+def _fine_tune_from(artifact: Artifact, recipe: Recipe, state: TrainingState, faces: TrainingSet) -> str:
+    """Take over the artifact's backbone, and its centers where people and head are the same; says what was taken."""
     theirs = artifact.recipe.backbone
     if theirs != recipe.backbone:
         raise RecipeError(
@@ -145,7 +148,13 @@ def _fine_tune_from(artifact: Artifact, recipe: Recipe, backbone: torch.nn.Modul
             where=artifact.path,
             mend="copy the backbone section of the artifact's recipe.yaml",
         )
-    backbone.load_state_dict(load_file(artifact.path / "weights.safetensors"))
+    state.backbone.load_state_dict(artifact.backbone().state_dict())
+    if state.ema is not None:
+        state.ema.module.load_state_dict(state.backbone.state_dict())
+    if artifact.recipe.head == recipe.head and artifact.people() == list(faces.kept.people):
+        state.head.load_state_dict(artifact.head().state_dict())
+        return f"fine-tuning backbone and centers of {artifact.path}"
+    return f"fine-tuning the backbone of {artifact.path}; fresh centers, as people or head differ"
 
 
 def _write_beginning(folder: Path, recipe: Recipe, faces: TrainingSet) -> None:
@@ -156,7 +165,12 @@ def _write_beginning(folder: Path, recipe: Recipe, faces: TrainingSet) -> None:
 
 
 def _loader_and_plan(
-    recipe: Recipe, faces: TrainingSet, contract: Contract, hardware: Hardware, step: int
+    recipe: Recipe,
+    faces: TrainingSet,
+    contract: Contract,
+    hardware: Hardware,
+    state: TrainingState,
+    evaluate: Callable[[int], None],
 ) -> tuple[Loader, Plan]:
     order = BatchOrder(len(faces.kept), recipe.training.batch_size, recipe.seed)
     total, rate = rate_factor(recipe.schedule, order.batches_per_epoch)
@@ -164,7 +178,7 @@ def _loader_and_plan(
         faces.sources,
         faces.kept,
         order,
-        start_step=step,
+        start_step=state.step,
         stop_step=total,
         workers=recipe.data.workers,
         flip=recipe.data.flip,
@@ -175,7 +189,22 @@ def _loader_and_plan(
     def faces_of(batch: Batch) -> list[str]:
         return faces.kept.faces(batch.rows)
 
-    return loader, Plan(recipe, contract, hardware, total, rate, faces_of)
+    every = round((recipe.training.evaluate_every_epochs or 0) * order.batches_per_epoch)
+    return loader, Plan(recipe, contract, hardware, total, rate, faces_of, evaluate, every)
+
+
+def _evaluator(folder: Path, recipe: Recipe, state: TrainingState, show: Show) -> Callable[[int], None]:
+    """Judges the backbone as it stands; each result goes into ``evaluations/STEP-PROTOCOL.json``."""
+
+    def evaluate(step: int) -> None:
+        contract = Contract(embedding_dim=recipe.backbone.embedding_dim)
+        device = next(state.backbone.parameters()).device
+        for judgement in judge_all(Encoder(state.judged_backbone(), contract, device=device), recipe.evaluation, show):
+            show.note(f"step {step}: {judgement.result.name} {judgement.headline()}")
+            with write_beside(folder / "evaluations" / f"{step:08d}-{judgement.result.name}.json") as path:
+                path.write_text(json.dumps({"step": step, **judgement.result.as_dict()}, indent=2), encoding="utf-8")
+
+    return evaluate
 
 
 def _tell(
@@ -186,8 +215,6 @@ def _tell(
         f"{recipe.training.batch_size}, {recipe.backbone.name}, {recipe.head.margin}"
     )
     show.note("  ".join(f"{name} {value}" for name, value in hardware.facts().items()))
-    if state.step == 0:
-        show.note(f"expected first loss about {state.head.expected_first_loss():.2f}")
 
 
 def _finish(

@@ -64,6 +64,8 @@ def train(
             state.cpu_s += time.process_time() - started_cpu
             row["faces_per_s"] = round(len(batch.labels) / (time.perf_counter() - started), 2)
             row["cpu_s"] = round(state.cpu_s, 2)
+            if batch.step == 0:  # far apart, they tell of a wrong scale, margin or normalization
+                row["expected_first_loss"] = round(state.head.expected_first_loss(), 3)
             for watch in watchers:
                 watch(row)
             overdue = time.monotonic() - saved > training.checkpoint_every_s

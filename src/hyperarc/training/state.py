@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -24,7 +24,7 @@ class TrainingState:
         ema: averaged copy of the backbone, or None.
         scaler: loss scaler, enabled for fp16 only.
         step: steps done.
-        cpu_s: CPU seconds of this process and its workers, over all sittings.
+        cpu_s: CPU seconds of this process inside steps, over all sittings.
         wall_s: seconds of training, over all sittings.
     """
 
@@ -36,7 +36,6 @@ class TrainingState:
     step: int = 0
     cpu_s: float = 0.0
     wall_s: float = 0.0
-    facts: dict[str, object] = field(default_factory=dict)
 
     def judged_backbone(self) -> nn.Module:
         """The backbone to evaluate and to keep: the averaged one where there is one."""

@@ -24,7 +24,7 @@ import torch
 import yaml
 from pydantic import ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from hyperarc.backbones import create_backbone
@@ -66,7 +66,7 @@ class Artifact:
         """The backbone with its trained weights, in eval mode."""
         section = self.recipe.backbone
         backbone = create_backbone(section.name, embedding_dim=section.embedding_dim, **section.arguments)
-        _load(backbone, self.path / "weights.safetensors")
+        _load(backbone, self.path / "weights.safetensors", self.contract.model)
         return backbone.eval()
 
     def head(self) -> Head:
@@ -79,6 +79,7 @@ class Artifact:
             embedding_dim=self.recipe.backbone.embedding_dim,
             sub_centers=section.sub_centers,
             sample_rate=section.sample_rate,
+            memory_mb=section.memory_mb,
             **section.arguments,
         )
         _load(head, self.path / "head.safetensors")
@@ -98,7 +99,7 @@ def save_artifact(
 ) -> Contract:
     """Write an artifact folder, whole or not at all, and return its contract."""
     weights = save(_state(backbone))
-    contract = Contract(embedding_dim=recipe.backbone.embedding_dim, model=hashlib.sha256(weights).hexdigest()[:16])
+    contract = Contract(embedding_dim=recipe.backbone.embedding_dim, model=_weights_digest(weights))
     with write_beside(path) as folder:
         folder.mkdir()
         (folder / "weights.safetensors").write_bytes(weights)
@@ -119,7 +120,10 @@ def open_artifact(path: Path | str) -> Artifact:
         contract = Contract.model_validate_json(_text(path / "contract.json"))
     except ValidationError as error:
         raise ArtifactError(f"not a contract: {error.errors()[0]['msg']}", where=path / "contract.json") from None
-    return Artifact(path, contract, load_recipe(str(path / "recipe.yaml")))
+    recipe = path / "recipe.yaml"
+    if not recipe.is_file():
+        raise ArtifactError("missing from the artifact", where=recipe)
+    return Artifact(path, contract, load_recipe(str(recipe)))
 
 
 def load_encoder(path: Path | str, *, device: torch.device | str = "cpu", batch_size: int = 32) -> Encoder:
@@ -136,15 +140,26 @@ def _state(module: nn.Module) -> dict[str, Tensor]:
     return {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
 
 
-def _load(module: nn.Module, path: Path) -> None:
+def _load(module: nn.Module, path: Path, digest: str = "") -> None:
     if not path.is_file():
         raise ArtifactError("missing from the artifact", where=path)
+    content = path.read_bytes()
+    if digest and _weights_digest(content) != digest:
+        raise ArtifactError(
+            "damaged or foreign: these are not the weights that contract.json names",
+            where=path,
+            mend="copy the whole artifact again from where it came",
+        )
     try:
-        module.load_state_dict(load_file(path))
+        module.load_state_dict(load(content))
     except SafetensorError as error:
         raise ArtifactError(f"damaged: {error}", where=path, mend="copy it again from where it came") from error
     except RuntimeError as error:
         raise ArtifactError(f"does not fit the recipe: {' '.join(str(error).split())[:500]}", where=path) from error
+
+
+def _weights_digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
 
 
 def _text(path: Path) -> str:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hyperarc.contract import Contract
-from hyperarc.errors import DataError
+from hyperarc.errors import DataError, HyperArcError
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Encoder:
     Args:
         backbone: [N, 3, H, W] -> [N, d].
         contract: what the backbone expects; its flip policy decides whether the mirror image is added.
-        device: "cpu", "cuda" ...; asked-for but missing devices are torch's own error.
+        device: "cpu", "cuda" ...; one that is not there is a :class:`HyperArcError`.
         batch_size: crops per forward pass; on CPU more than 32 leave the cache and get slower.
         dtype: of the computation inside the backbone (autocast when it is not float32).
 
@@ -70,9 +70,14 @@ class Encoder:
         batch_size: int = 32,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        self.backbone = backbone.to(device)
+        try:
+            self.device = torch.device(device)
+            self.backbone = backbone.to(self.device)
+        except (RuntimeError, AssertionError, NotImplementedError) as error:
+            raise HyperArcError(
+                f"the device cannot be used: {str(error).splitlines()[0]}", where=f"device {device}", mend="use cpu"
+            ) from error
         self.contract = contract
-        self.device = torch.device(device)
         self.batch_size = batch_size
         self.dtype = dtype
 

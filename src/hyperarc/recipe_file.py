@@ -21,6 +21,7 @@ from hyperarc.errors import RecipeError, nearest_names, unknown_name
 from hyperarc.recipe import Recipe
 
 MAX_RECIPE_BYTES = 1 << 20
+NOT_YAML = (yaml.YAMLError, ValueError, RecursionError)  # the latter two of impossible dates and of endless nesting
 
 
 def recipe_names() -> list[str]:
@@ -40,7 +41,7 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
     text = _read(name_or_path)
     try:
         content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except NOT_YAML as error:
         raise RecipeError(f"not valid YAML: {' '.join(str(error).split())}", where=name_or_path) from error
     if not isinstance(content, dict):
         raise RecipeError(f"expected keys and values, got {type(content).__name__}", where=name_or_path)
@@ -67,7 +68,11 @@ def expand_path(path: str) -> Path:
             )
         return os.environ[match[1]]
 
-    return Path(re.sub(r"\$\{(\w+)\}", value, path)).expanduser()
+    expanded = Path(re.sub(r"\$\{(\w+)\}", value, path))
+    try:
+        return expanded.expanduser()
+    except RuntimeError as error:
+        raise RecipeError("the home folder is not known", where=path, mend="write the whole path") from error
 
 
 def _read(name_or_path: str) -> str:
@@ -81,6 +86,8 @@ def _read(name_or_path: str) -> str:
             return path.read_text(encoding="utf-8")
         except UnicodeDecodeError as error:
             raise RecipeError("not a text file", where=path) from error
+        except OSError as error:
+            raise RecipeError(f"cannot be read: {error.strerror}", where=path) from error
     if name_or_path not in recipe_names():
         raise unknown_name("recipe", name_or_path, recipe_names())
     return (resources.files("hyperarc.recipes") / f"{name_or_path}.yaml").read_text(encoding="utf-8")
@@ -92,7 +99,7 @@ def _override(content: dict[str, Any], override: str) -> None:
         raise RecipeError(f"expected key=value, got {override!r}")
     try:
         parsed = yaml.safe_load(value)
-    except yaml.YAMLError as error:
+    except NOT_YAML as error:
         raise RecipeError("the value is not valid YAML", where=override) from error
     *parents, last = key.strip().split(".")
     here: Any = content

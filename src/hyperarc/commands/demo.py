@@ -11,6 +11,7 @@ from typing import Any
 from hyperarc.commands.report import report_runs
 from hyperarc.commands.show import Show
 from hyperarc.commands.train import Start, Trained, train
+from hyperarc.errors import RecipeError
 from hyperarc.recipe_file import load_recipe
 
 COMPARED = "norm_softmax"  # trained equally long, so that the margin is the only difference
@@ -31,6 +32,8 @@ def demo(folder: Path, overrides: Sequence[str], show: Show) -> Demo:
     """
     started = time.monotonic()
     recipe = load_recipe("demo", overrides)
+    if not recipe.evaluation:
+        raise RecipeError("the demo compares by an evaluation, got none", where="demo")
     scale = recipe.head.arguments.get("scale", 64)
     runs: dict[str, Trained] = {}
     for margin, arguments in ((recipe.head.margin, recipe.head.arguments), (COMPARED, {"scale": scale})):

@@ -11,10 +11,11 @@ from pydantic import ValidationError
 
 from hyperarc.artifact import open_artifact
 from hyperarc.commands.show import Show
+from hyperarc.contract import Contract
 from hyperarc.data.drawn_source import drawn_pairs
 from hyperarc.data.sources import Source, open_source
 from hyperarc.encoder import Encoder
-from hyperarc.errors import HyperArcError
+from hyperarc.errors import DataError, HyperArcError
 from hyperarc.faces.image import Pixels
 from hyperarc.protocols.pairs import (
     Pairs,
@@ -57,6 +58,14 @@ def judge_all(encoder: Encoder, evaluations: Sequence[Evaluation], show: Show) -
     return [judge(encoder, evaluation, show) for evaluation in evaluations]
 
 
+def require_files(evaluations: Sequence[Evaluation]) -> None:
+    """Raise :class:`DataError` where faces or pairs are missing: better before a training than after it."""
+    for evaluation in evaluations:
+        for path in filter(None, (evaluation.faces, evaluation.pairs)):
+            if not expand_path(path).exists():
+                raise DataError(f"evaluation {evaluation.protocol}: nothing there", where=expand_path(path))
+
+
 def judge(encoder: Encoder, evaluation: Evaluation, show: Show) -> Judgement:
     """Judge an encoder by one evaluation."""
     pairs, source = _pairs_and_source(evaluation)
@@ -71,7 +80,7 @@ def judge(encoder: Encoder, evaluation: Evaluation, show: Show) -> Judgement:
             done += count
             tell(done, len(wanted))
 
-        embedded = encoder.embed_batches(_crops(source, [face_of[key] for key in wanted], encoder.batch_size), advance)
+        embedded = encoder.embed_batches(_crops(source, [face_of[key] for key in wanted], encoder), advance)
     result = evaluate_pairs(
         pairs,
         dict(zip(wanted, embedded.vectors, strict=True)),
@@ -106,6 +115,17 @@ def _pairs_and_source(evaluation: Evaluation) -> tuple[Pairs, Source]:
     return read_cfp_pairs(path, "FF" if evaluation.protocol == "cfp_ff" else "FP"), source
 
 
-def _crops(source: Source, faces: Sequence[str], batch: int) -> Iterator[Pixels]:
-    for start in range(0, len(faces), batch):
-        yield np.stack([source.image(face) for face in faces[start : start + batch]])
+def _crops(source: Source, faces: Sequence[str], encoder: Encoder) -> Iterator[Pixels]:
+    for start in range(0, len(faces), encoder.batch_size):
+        yield np.stack([_crop(source, face, encoder.contract) for face in faces[start : start + encoder.batch_size]])
+
+
+def _crop(source: Source, face: str, contract: Contract) -> Pixels:
+    image = source.image(face)
+    if image.shape[:2] != (contract.height, contract.width):
+        raise DataError(
+            f"expected a face of {contract.width}x{contract.height} pixels, got {image.shape[1]}x{image.shape[0]}",
+            where=f"{source.name}:{face}",
+            mend="align the faces to the contract's size first",
+        )
+    return image

@@ -13,7 +13,7 @@ import torch
 
 from hyperarc.artifact import Artifact, Card, open_artifact, save_artifact
 from hyperarc.backbones import create_backbone
-from hyperarc.commands.evaluate import Judgement, judge_all
+from hyperarc.commands.evaluate import Judgement, judge_all, require_files
 from hyperarc.commands.show import Show
 from hyperarc.contract import Contract
 from hyperarc.data.loader import Batch, Loader
@@ -78,6 +78,7 @@ def train(recipe: Recipe, folder: Path, start: Start, show: Show) -> Trained:
     """Train ``recipe`` in ``folder``, from the beginning or from where it was stopped."""
     checkpoints = Checkpoints(folder / "checkpoints", recipe, recipe.training.keep_checkpoints)
     checkpoint = _where_to_resume(folder, checkpoints, start.resume)
+    require_files(recipe.evaluation)
     hardware = choose_hardware(recipe.training)
     with show.progress("looking at faces") as progress:
         faces = open_training_set(recipe.data, progress)
@@ -189,7 +190,8 @@ def _loader_and_plan(
     def faces_of(batch: Batch) -> list[str]:
         return faces.kept.faces(batch.rows)
 
-    every = round((recipe.training.evaluate_every_epochs or 0) * order.batches_per_epoch)
+    epochs = recipe.training.evaluate_every_epochs
+    every = 0 if epochs is None else max(1, round(epochs * order.batches_per_epoch))
     return loader, Plan(recipe, contract, hardware, total, rate, faces_of, evaluate, every)
 
 

@@ -151,5 +151,5 @@ def _rows(path: Path, table: PeopleTable) -> list[dict[str, str]]:
 def _number(text: str, path: Path, column: str) -> float:
     try:
         return float(text)
-    except ValueError:
+    except (TypeError, ValueError):  # a short row ends in None
         raise DataError(f"expected a number in column {column!r}, got {text!r}", where=path) from None

@@ -79,7 +79,7 @@ class Head(nn.Module):
             loss = F.softplus(swept.log_sum - logit).mean()
             penalty = self.margin.penalty(norm)
             loss = loss if penalty is None else loss + penalty
-            return self._output(loss, swept, weight, norm, labels)
+            return self._output(loss, swept, rows.detach(), weight.detach(), labels)
 
     def logits(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """[N, C] scaled margin logits, all at once: for looking and testing. A label of -1 gets no margin."""
@@ -101,6 +101,7 @@ class Head(nn.Module):
         the largest negative alone carries the sum (s^2 / d > 2 ln(C-1)): s sqrt(2 ln(C-1) / d).
         """
         classes, sub_centers, dim = self.centers.weight.shape
+        classes = max(2, int(self.centers.sample_rate * classes))
         log_count = math.log((classes - 1) * sub_centers) if classes * sub_centers > 2 else 0.0
         if not self.margin.normalizes_centers:
             return math.log(classes)
@@ -136,14 +137,16 @@ class Head(nn.Module):
             memory_mb=self.memory_mb,
         )
 
-    def _output(self, loss: Tensor, swept: Swept, weight: Tensor, norm: Tensor, labels: Tensor) -> HeadOutput:
+    def _output(self, loss: Tensor, swept: Swept, rows: Tensor, weight: Tensor, labels: Tensor) -> HeadOutput:
         target, nearest = swept.target.detach(), swept.nearest
         accuracy = (target > nearest).to(target.dtype).mean()
-        if not self.margin.normalizes_embeddings:
-            target, nearest = target / norm.detach(), nearest / norm.detach()
-        if not self.margin.normalizes_centers:
-            length = weight.detach().norm(dim=2).amax(dim=1)
-            target, nearest = target / length[labels], nearest / length[swept.nearest_class]
+        if not (self.margin.normalizes_embeddings and self.margin.normalizes_centers):
+            # the sweep answered with products, biases included: make cosines of them
+            units = unit(rows)
+            target, nearest = (
+                torch.einsum("nd,nkd->nk", units, unit(weight[classes])).amax(dim=1)
+                for classes in (labels, swept.nearest_class)
+            )
         return HeadOutput(loss, target, nearest, accuracy)
 
     def _check(self, embeddings: Tensor, labels: Tensor) -> None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -40,7 +42,7 @@ class Checkpoints:
         self.keep = keep
 
     def save(self, state: TrainingState) -> Path:
-        """Write the state of this step and drop the oldest beyond ``keep``."""
+        """Write the state of this step; drop the oldest beyond ``keep``, and those of later, abandoned steps."""
         path = self.folder / f"step-{state.step:08d}.safetensors"
         tensors, numbers = _gather(state)
         about = {
@@ -51,9 +53,8 @@ class Checkpoints:
             "sha256": _digest(tensors),
         }
         with write_beside(path) as beside:
-            save_file(tensors, beside, metadata=about)
-        for old in self.paths()[: -self.keep]:
-            old.unlink()
+            _write(tensors, beside, about)
+        self._tidy(path)
         return path
 
     def paths(self) -> list[Path]:
@@ -68,7 +69,7 @@ class Checkpoints:
     def load(self, path: Path, state: TrainingState) -> None:
         """Put the run back to where ``path`` was saved; a damaged or foreign file changes nothing."""
         tensors, about = _read(path)
-        if about.get("format") != FORMAT or "numbers" not in about:
+        if about.get("format") != FORMAT or not {"step", "recipe", "numbers", "sha256"} <= about.keys():
             raise CheckpointError("not a checkpoint of this version of HyperArc", where=path)
         if about["recipe"] != recipe_digest(self.recipe):
             raise CheckpointError(
@@ -81,6 +82,14 @@ class Checkpoints:
                 "damaged: its content does not match its digest", where=path, mend=self._other(path)
             )
         _scatter(state, tensors, json.loads(about["numbers"]), path)
+        state.step = int(about["step"])
+
+    def _tidy(self, newest: Path) -> None:
+        """Remove what is not kept, and what a killed process left half-written."""
+        kept = [path for path in self.paths() if path <= newest][-self.keep :]
+        for path in [*self.paths(), *self.folder.glob(".step-*.partial"), *self.folder.glob(".tmp*")]:
+            if path not in kept:
+                path.unlink(missing_ok=True)
 
     def _other(self, path: Path) -> str:
         others = [p.name for p in self.paths() if p != path]
@@ -94,6 +103,16 @@ def recipe_digest(recipe: Recipe) -> str:
     content["training"] = {k: v for k, v in content["training"].items() if k not in upkeep}
     content["data"] = {k: v for k, v in content["data"].items() if k not in ("workers", "cache_mb", "licence")}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _write(tensors: dict[str, Tensor], path: Path, about: dict[str, str]) -> None:
+    try:
+        save_file(tensors, path, metadata=about)
+    except SafetensorError as error:  # how safetensors passes on what the system said
+        number = re.search(r"os error (\d+)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -143,6 +162,7 @@ def _scatter(state: TrainingState, tensors: Mapping[str, Tensor], numbers: dict[
             index, _, key = name.partition(".")
             slots.setdefault(int(index), {})[key] = tensor
         state.optimizer.load_state_dict(content | {"state": slots})
+        _lay_out(state.optimizer)
     except (KeyError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:300]
         raise CheckpointError(f"does not fit this run: {reason}", where=path) from error
@@ -151,8 +171,18 @@ def _scatter(state: TrainingState, tensors: Mapping[str, Tensor], numbers: dict[
     torch.set_rng_state(parts["random"]["cpu"])
     if "cuda" in parts["random"] and torch.cuda.is_available():
         torch.cuda.set_rng_state(parts["random"]["cuda"])
-    state.step = int(path.stem.removeprefix("step-"))
     state.cpu_s, state.wall_s = numbers["cpu_s"], numbers["wall_s"]
+
+
+def _lay_out(optimizer: torch.optim.Optimizer) -> None:
+    """Give every slot the memory layout of its parameter, as before the save.
+
+    The fused optimizers walk both in memory order: a contiguous momentum of a channels_last weight would be scrambled.
+    """
+    for parameter, slots in optimizer.state.items():
+        for key, value in slots.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                slots[key] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 def _digest(tensors: Mapping[str, Tensor]) -> str:

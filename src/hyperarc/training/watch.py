@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -45,7 +46,14 @@ class JsonLog:
         self._file = open(path, "a", encoding="utf-8", buffering=1)  # noqa: SIM115  (lives as long as the run)
 
     def __call__(self, row: Row) -> None:
-        self._file.write(json.dumps(row) + "\n")
+        try:
+            self._file.write(json.dumps(row) + "\n")
+        except OSError as error:
+            with suppress(OSError):
+                self._file.close()  # or the line would be tried again at the end
+            raise HyperArcError(
+                f"could not be written: {error.strerror}", where=self.path, mend="free some space, then --resume auto"
+            ) from error
 
     def close(self) -> None:
         self._file.close()

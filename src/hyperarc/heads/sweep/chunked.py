@@ -113,8 +113,9 @@ class _Block:
 
 
 def _blocks(rows: Tensor, weight: Tensor, labels: Tensor, plan: Plan) -> Iterator[_Block]:
-    classes, sub_centers, _ = weight.shape
-    bytes_per_class = max(1, len(rows)) * sub_centers * rows.element_size() * _BLOCKS_HELD
+    classes, sub_centers, dim = weight.shape
+    # a class's share of the blocks, and of the product that projects the gradient of the centers
+    bytes_per_class = (_BLOCKS_HELD * len(rows) + dim) * sub_centers * rows.element_size()
     width = max(1, int(plan.memory_mb * 2**20) // bytes_per_class)
     for first in range(0, classes, width):
         yield _Block(first, min(first + width, classes), weight, labels, plan.normalize_centers)

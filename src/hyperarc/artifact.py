@@ -73,6 +73,8 @@ class Artifact:
         """The head with its trained centers and margin state."""
         section = self.recipe.head
         people = self.people()
+        if len(people) < 2:
+            raise ArtifactError(f"expected at least 2 people, got {len(people)}", where=self.path / "people.txt")
         head = create_head(
             section.margin,
             num_classes=len(people),
@@ -99,7 +101,7 @@ def save_artifact(
 ) -> Contract:
     """Write an artifact folder, whole or not at all, and return its contract."""
     weights = save(_state(backbone))
-    contract = Contract(embedding_dim=recipe.backbone.embedding_dim, model=_weights_digest(weights))
+    contract = _contract(weights, recipe)
     with write_beside(path) as folder:
         folder.mkdir()
         (folder / "weights.safetensors").write_bytes(weights)
@@ -109,6 +111,11 @@ def save_artifact(
         (folder / "people.txt").write_text("".join(f"{' '.join(p.split())}\n" for p in people), encoding="utf-8")
         (folder / "card.md").write_text(_card_text(recipe, contract, card), encoding="utf-8")
     return contract
+
+
+def contract_of(backbone: nn.Module, recipe: Recipe) -> Contract:
+    """The contract that an artifact of this backbone, as it stands, would have."""
+    return _contract(save(_state(backbone)), recipe)
 
 
 def open_artifact(path: Path | str) -> Artifact:
@@ -134,6 +141,10 @@ def load_encoder(path: Path | str, *, device: torch.device | str = "cpu", batch_
         >>> encoder.embed(faces).vectors  # doctest: +SKIP
     """
     return open_artifact(path).encoder(device=device, batch_size=batch_size)
+
+
+def _contract(weights: bytes, recipe: Recipe) -> Contract:
+    return Contract(embedding_dim=recipe.backbone.embedding_dim, model=_weights_digest(weights))
 
 
 def _state(module: nn.Module) -> dict[str, Tensor]:

@@ -5,10 +5,25 @@ A recipe is frozen, checked as a whole, and saved with the result; :mod:`hyperar
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class YamlLoader(yaml.SafeLoader):
+    """Reads 5e-4 as a number, as YAML 1.2 does; PyYAML alone takes it for a word."""
+
+
+class YamlDumper(yaml.SafeDumper):
+    """Puts words that :class:`YamlLoader` would take for numbers into quotes."""
+
+
+for _side in (YamlLoader, YamlDumper):
+    _side.add_implicit_resolver(
+        "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+    )
 
 
 class Frozen(BaseModel):
@@ -56,7 +71,7 @@ class Data(Frozen):
     min_faces: int = Field(1, ge=1, description="people with fewer faces are left out")
     flip: bool = Field(True, description="mirror every second face at random, as all recipes of the family do")
     verify: bool = Field(True, description="decode every face once before training and leave the unreadable out")
-    cache_mb: int = Field(4096, ge=0, description="decoded faces kept in memory, MiB; needs workers: 0")
+    cache_mb: int = Field(4096, ge=0, description="decoded faces kept in memory, MiB; later epochs decode nothing")
     workers: int = Field(0, ge=0, le=64, description="decoding processes")
     licence: str = Field("unknown", description="licence of the data, written into the artifact's card")
 
@@ -188,5 +203,6 @@ class Recipe(Frozen):
 
     def to_yaml(self) -> str:
         """The whole recipe, defaults included."""
-        text: str = yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+        content = self.model_dump(mode="json")
+        text: str = yaml.dump(content, Dumper=YamlDumper, sort_keys=False, allow_unicode=True)
         return text

@@ -18,7 +18,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from hyperarc.errors import RecipeError, nearest_names, unknown_name
-from hyperarc.recipe import Recipe
+from hyperarc.recipe import Recipe, YamlLoader
 
 MAX_RECIPE_BYTES = 1 << 20
 NOT_YAML = (yaml.YAMLError, ValueError, RecursionError)  # the latter two of impossible dates and of endless nesting
@@ -40,7 +40,7 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
     """
     text = _read(name_or_path)
     try:
-        content = yaml.safe_load(text)
+        content = yaml.load(text, YamlLoader)
     except NOT_YAML as error:
         raise RecipeError(f"not valid YAML: {' '.join(str(error).split())}", where=name_or_path) from error
     if not isinstance(content, dict):
@@ -98,7 +98,7 @@ def _override(content: dict[str, Any], override: str) -> None:
     if not equals or not key:
         raise RecipeError(f"expected key=value, got {override!r}")
     try:
-        parsed = yaml.safe_load(value)
+        parsed = yaml.load(value, YamlLoader)
     except NOT_YAML as error:
         raise RecipeError("the value is not valid YAML", where=override) from error
     *parents, last = key.strip().split(".")

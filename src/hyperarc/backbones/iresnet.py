@@ -34,7 +34,7 @@ DEPTHS = {
     "iresnet100": Depth((3, 13, 30, 3)),
     "iresnet200": Depth((6, 26, 60, 6)),
     "iresnet_tiny": Depth((1, 1, 1, 1), widths=(16, 32, 64, 128), stem_stride=2),
-    "iresnet_small": Depth((1, 1, 2, 1), widths=(16, 48, 96, 192), stem_stride=2),
+    "iresnet_small": Depth((1, 1, 1, 1), widths=(32, 64, 128, 256), stem_stride=2),
 }
 
 

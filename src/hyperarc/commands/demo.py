@@ -28,7 +28,7 @@ class Demo:
 def demo(folder: Path, overrides: Sequence[str], show: Show) -> Demo:
     """Draw people, train ArcFace and norm-softmax equally long, judge both on people never seen, report.
 
-    A demo that was stopped goes on where it was; a finished one is made anew.
+    A demo that was stopped goes on where it was; a finished one is judged and reported again.
     """
     started = time.monotonic()
     recipe = load_recipe("demo", overrides)

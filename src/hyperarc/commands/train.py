@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from hyperarc.artifact import Artifact, Card, open_artifact, save_artifact
+from hyperarc.artifact import Artifact, Card, contract_of, open_artifact, save_artifact
 from hyperarc.backbones import create_backbone
 from hyperarc.commands.evaluate import Judgement, judge_all, require_files
 from hyperarc.commands.show import Show
@@ -199,9 +199,7 @@ def _evaluator(folder: Path, recipe: Recipe, state: TrainingState, show: Show) -
     """Judges the backbone as it stands; each result goes into ``evaluations/STEP-PROTOCOL.json``."""
 
     def evaluate(step: int) -> None:
-        contract = Contract(embedding_dim=recipe.backbone.embedding_dim)
-        device = next(state.backbone.parameters()).device
-        for judgement in judge_all(Encoder(state.judged_backbone(), contract, device=device), recipe.evaluation, show):
+        for judgement in judge_all(_encoder(recipe, state), recipe.evaluation, show):
             show.note(f"step {step}: {judgement.result.name} {judgement.headline()}")
             with write_beside(folder / "evaluations" / f"{step:08d}-{judgement.result.name}.json") as path:
                 path.write_text(json.dumps({"step": step, **judgement.result.as_dict()}, indent=2), encoding="utf-8")
@@ -219,13 +217,17 @@ def _tell(
     show.note("  ".join(f"{name} {value}" for name, value in hardware.facts().items()))
 
 
+def _encoder(recipe: Recipe, state: TrainingState) -> Encoder:
+    """The backbone to judge, under the contract that its artifact would have."""
+    backbone = state.judged_backbone()
+    return Encoder(backbone, contract_of(backbone, recipe), device=next(backbone.parameters()).device)
+
+
 def _finish(
     folder: Path, recipe: Recipe, faces: TrainingSet, hardware: Hardware, state: TrainingState, show: Show
 ) -> Trained:
     backbone = state.judged_backbone()
-    contract = Contract(embedding_dim=recipe.backbone.embedding_dim)
-    encoder = Encoder(backbone, contract, device=hardware.device)
-    judgements = judge_all(encoder, recipe.evaluation, show)
+    judgements = judge_all(_encoder(recipe, state), recipe.evaluation, show)
     facts: dict[str, Any] = {
         "people": faces.kept.num_people,
         "faces": len(faces.kept),

@@ -73,10 +73,12 @@ class Head(nn.Module):
                 target = self._target_cosine(rows, weight, bias, labels)
                 if self.training:
                     self.margin.observe(target, norm)
+                    if self.margin.rescales:
+                        before = SWEEPS[self.sweep](rows, weight, labels, self._plan(target, norm, bias))
+                        self.margin.rescale(target, before.log_sum)
             swept = SWEEPS[self.sweep](rows, weight, labels, self._plan(target, norm, bias))
             logit = self.margin.scale * self.margin.target(swept.target, norm, labels)
-            # softplus(n - t) is the cross-entropy of the margined logits: -log(e^t / (e^t + e^n))
-            loss = F.softplus(swept.log_sum - logit).mean()
+            loss = self.margin.loss(logit, swept.log_sum, swept.nearest_k).mean()
             penalty = self.margin.penalty(norm)
             loss = loss if penalty is None else loss + penalty
             return self._output(loss, swept, rows.detach(), weight.detach(), labels)
@@ -97,20 +99,21 @@ class Head(nn.Module):
     def expected_first_loss(self) -> float:
         """The loss to expect of random embeddings and centers; a first loss far from it means a wrong scale or margin.
 
-        Cosines are then N(0, 1/d) and the target near 90 degrees, so E[n] = ln(C-1) + s^2 / 2d, up to the point where
-        the largest negative alone carries the sum (s^2 / d > 2 ln(C-1)): s sqrt(2 ln(C-1) / d).
+        Cosines are then N(0, 1/d), or the largest of K such, and the sum over the negatives is C - 1 times its mean:
+        E[n] = ln(C-1) + s^2 / 2d for K = 1. That holds up to the point where the largest negative alone carries the
+        sum (s^2 / d > 2 ln(CK-K)): s sqrt(2 ln(CK-K) / d).
         """
         classes, sub_centers, dim = self.centers.weight.shape
         classes = max(2, int(self.centers.sample_rate * classes))
-        log_count = math.log((classes - 1) * sub_centers) if classes * sub_centers > 2 else 0.0
         if not self.margin.normalizes_centers:
             return math.log(classes)
         scale = float(self.margin.scale)
-        spread = scale * scale / dim
-        log_sum = log_count + spread / 2 if spread <= 2 * log_count else scale * math.sqrt(2 * log_count / dim)
-        zero = self.centers.weight.new_zeros(1)
+        spread, log_count = scale / math.sqrt(dim), math.log((classes - 1) * sub_centers)
+        largest, log_mean = _largest_of_normals(sub_centers, spread)
+        log_sum = math.log(classes - 1) + log_mean if spread**2 <= 2 * log_count else spread * math.sqrt(2 * log_count)
+        cosine = self.centers.weight.new_full((1,), largest / math.sqrt(dim))
         with torch.no_grad():
-            margined = self.margin.target(zero, zero + math.sqrt(dim), zero.long())
+            margined = self.margin.target(cosine, torch.full_like(cosine, math.sqrt(dim)), cosine.new_zeros(1).long())
         return float(F.softplus(torch.tensor(log_sum) - scale * float(margined)))
 
     def _weights(self, rows: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -134,6 +137,7 @@ class Head(nn.Module):
             negative_map=self.margin.negative_map(target, norm),
             normalize_centers=self.margin.normalizes_centers,
             bias=bias,
+            top_k=self.margin.top_k,
             memory_mb=self.memory_mb,
         )
 
@@ -160,6 +164,15 @@ class Head(nn.Module):
         if labels.device.type == "cpu" and len(labels) and not (0 <= int(labels.min()) <= int(labels.max()) < classes):
             row = int(((labels < 0) | (labels >= classes)).nonzero()[0, 0])
             raise DataError(f"label {int(labels[row])} is outside 0..{classes - 1}", where=f"batch row {row}")
+
+
+def _largest_of_normals(count: int, factor: float) -> tuple[float, float]:
+    """E[z] and ln E[exp(factor z)] of z, the largest of ``count`` standard normals."""
+    z = torch.linspace(-10.0, 20.0, 6001, dtype=torch.float64)
+    log_density = count * torch.special.log_ndtr(z)
+    density = log_density.exp().diff()
+    middle = (z[1:] + z[:-1]) / 2
+    return float((density * middle).sum()), float((density.log() + factor * middle).logsumexp(dim=0))
 
 
 def create_head(
@@ -196,6 +209,7 @@ def create_head(
         (torch.Size([]), torch.Size([8]))
     """
     margin = create_margin(name, **margin_args)
+    margin.for_classes(num_classes)
     centers = Centers(
         num_classes,
         embedding_dim,

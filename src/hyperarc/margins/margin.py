@@ -6,17 +6,19 @@ With unit embeddings x_i, unit class centers w_j, label y and cosine c_ij = <x_i
     n_i = log sum_{j != y} exp(s * negative(c_ij))          all others, one sweep
     loss_i = softplus(n_i - t_i)                            cross-entropy of the margin softmax
 
-A margin chooses ``target``, for some papers also ``negative`` and a ``penalty``. It knows nothing of ranks, chunks,
-sampling, sub-centers or precision: the head takes care of those.
+A margin chooses ``target``, for some papers also ``negative`` and a ``penalty``, rarely the ``loss`` itself. It knows
+nothing of ranks, chunks, sampling, sub-centers or precision: the head takes care of those.
 """
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hyperarc.errors import HyperArcError, unknown_name
@@ -35,11 +37,13 @@ class Margin(nn.Module):
             arXiv 2203.15565: robust against people who appear under two labels). None switches it off.
 
     Subclasses override :meth:`target`, and if the paper asks for it :meth:`threshold` with :meth:`negative`,
-    :meth:`penalty` and :meth:`observe`. Running state lives in registered buffers.
+    :meth:`penalty`, :meth:`observe`, :meth:`rescale` or :meth:`loss`. Running state lives in registered buffers.
     """
 
     normalizes_embeddings = True  # cosine = <x / ||x||, w>; the original A-Softmax keeps the length of x
     normalizes_centers = True  # the plain softmax keeps the length of w as well
+    rescales = False  # whether :meth:`rescale` must hear of the batch before it is used (AdaCos)
+    top_k = 0  # how many nearest negatives :meth:`loss` asks for (NPT-Loss)
     scale: Tensor | float
 
     def __init__(self, *, scale: float = 64.0, inter_class_filter: float | None = None) -> None:
@@ -49,8 +53,14 @@ class Margin(nn.Module):
             raise HyperArcError(f"inter_class_filter is a cosine in [-1, 1], got {inter_class_filter}")
         self.inter_class_filter = inter_class_filter
 
+    def for_classes(self, num_classes: int) -> None:
+        """Make what depends on the number of classes; called once, before the first batch."""
+
     def observe(self, cosine: Tensor, norm: Tensor) -> None:
         """Update running state from the batch's target cosines [N] and norms [N], before they are used."""
+
+    def rescale(self, cosine: Tensor, log_sum: Tensor) -> None:
+        """Choose the scale from the batch's target cosines [N] and n_i [N] at the scale as it was."""
 
     def target(self, cosine: Tensor, norm: Tensor, labels: Tensor) -> Tensor:
         """The margined target cosine [N] of the true cosines [N], embedding norms [N] and labels [N]."""
@@ -64,25 +74,55 @@ class Margin(nn.Module):
         """The elementwise map of negative cosines [N, C], given the threshold as [N, 1]."""
         return cosine
 
+    def negative_slope(self, cosine: Tensor, threshold: Tensor | None) -> Tensor | None:
+        """The derivative of :meth:`negative`, for speed; None lets autograd find it."""
+        return None
+
+    def loss(self, logit: Tensor, log_sum: Tensor, nearest: Tensor | None) -> Tensor:
+        """Loss [N] of the margined target logits t [N], n [N] and the ``top_k`` nearest negatives' cosines [N, k].
+
+        softplus(n - t) is the cross-entropy of the margined logits, -log(e^t / (e^t + e^n)).
+        """
+        return F.softplus(log_sum - logit)
+
     def penalty(self, norm: Tensor) -> Tensor | None:
         """A scalar added to the mean loss, or None."""
         return None
 
-    def negative_map(self, cosine: Tensor, norm: Tensor) -> Callable[[Tensor], Tensor] | None:
-        """The map that the sweep applies to every negative cosine of these rows, or None for the identity."""
+    def negative_map(self, cosine: Tensor, norm: Tensor) -> NegativeMap | None:
+        """What the sweep does to every negative cosine of these rows, or None for nothing."""
         keeps = type(self).negative is Margin.negative
         if keeps and self.inter_class_filter is None:
             return None
         threshold = None if keeps else self.threshold(cosine.detach(), norm.detach())
-        threshold = None if threshold is None else threshold[:, None]
-        tau = self.inter_class_filter
+        tau: Tensor | float | None = self.inter_class_filter
+        if tau is not None and not self.normalizes_embeddings:
+            tau = tau * norm.detach()[:, None]  # the sweep then holds ||x|| cos(theta)
+        return NegativeMap(self, None if threshold is None else threshold[:, None], tau)
 
-        def reshape(negatives: Tensor) -> Tensor:
-            if tau is not None:
-                negatives = negatives.masked_fill(negatives > tau, 0.0)
-            return self.negative(negatives, threshold)
 
-        return reshape
+@dataclass(frozen=True)
+class NegativeMap:
+    """A margin's ``negative`` for the rows of one batch, after the inter-class filter; value and derivative."""
+
+    margin: Margin
+    threshold: Tensor | None
+    tau: Tensor | float | None
+
+    def __call__(self, cosine: Tensor) -> Tensor:
+        """negative(c) [N, C]."""
+        kept = cosine if self.tau is None else cosine.masked_fill(cosine > self.tau, 0.0)
+        return self.margin.negative(kept, self.threshold)
+
+    def slope(self, cosine: Tensor) -> Tensor:
+        """d negative / d c [N, C]."""
+        kept = cosine if self.tau is None else cosine.masked_fill(cosine > self.tau, 0.0)
+        slope = self.margin.negative_slope(kept, self.threshold)
+        if slope is None:
+            with torch.enable_grad():
+                leaf = kept.detach().requires_grad_()
+                (slope,) = torch.autograd.grad(self.margin.negative(leaf, self.threshold).sum(), leaf)
+        return slope if self.tau is None else slope.masked_fill(cosine > self.tau, 0.0)
 
 
 def register(name: str) -> Callable[[M], M]:

@@ -16,57 +16,74 @@ from torch import Tensor
 
 from hyperarc.heads.sweep.plan import Plan, Swept
 
-_BLOCKS_HELD = 4  # cosines, their gradient, and two temporaries of the same size
+_BLOCKS_HELD = 5  # cosines, their gradient, and with a map of the negatives three temporaries of the same size
 
 
 def chunked_sweep(rows: Tensor, weight: Tensor, labels: Tensor, plan: Plan) -> Swept:
     """The sweep of rows [N, d] with labels [N] over centers [C, K, d] within ``plan.memory_mb``."""
     swept: tuple[Tensor, ...] = _Chunked.apply(rows, weight, plan.bias, labels, plan)  # type: ignore[no-untyped-call]
-    return Swept(*swept)
+    target, log_sum, nearest, nearest_class, nearest_k = swept
+    return Swept(target, log_sum, nearest, nearest_class, nearest_k if plan.top_k else None)
 
 
 class _Chunked(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, rows: Tensor, weight: Tensor, bias: Tensor | None, labels: Tensor, plan: Plan
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor, ...]:
         target = rows.new_zeros(len(rows))
         log_sum = rows.new_full((len(rows),), -torch.inf)
-        nearest, nearest_class = log_sum.clone(), labels.clone()
+        near = rows.new_full((len(rows), max(1, min(plan.top_k, len(weight) - 1))), -torch.inf)
+        near_class = labels[:, None].expand(near.shape)
         for block in _blocks(rows, weight, labels, plan):
             cosine = block.cosines(rows, bias)[0]
             target[block.rows] = cosine[block.rows, block.slots]
             logit = cosine.clone() if plan.negative_map is None else plan.negative_map(cosine)
-            logit.mul_(plan.scale)[block.rows, block.slots] = -torch.inf
+            logit = logit.mul_(plan.scale)
+            logit[block.rows, block.slots] = -torch.inf
             log_sum = torch.logaddexp(log_sum, logit.logsumexp(dim=1))
             cosine[block.rows, block.slots] = -torch.inf
-            largest, slot = cosine.max(dim=1)
-            nearer = largest > nearest
-            nearest = torch.where(nearer, largest, nearest)
-            nearest_class = torch.where(nearer, slot + block.first, nearest_class)
-        ctx.save_for_backward(rows, weight, bias, labels, log_sum)
+            near, near_class = _nearest(near, near_class, cosine, block.first)
+        ctx.save_for_backward(rows, weight, bias, labels, log_sum, near_class)
         ctx.plan = plan
+        nearest, nearest_class = near[:, 0].clone(), near_class[:, 0].clone()
         ctx.mark_non_differentiable(nearest, nearest_class)
-        return target, log_sum, nearest, nearest_class
+        return target, log_sum, nearest, nearest_class, near
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor | None, None, None]:
-        rows, weight, bias, labels, log_sum = ctx.saved_tensors
-        to_target, to_log_sum = gradients[0], gradients[1] * ctx.plan.scale
+        rows, weight, bias, labels, log_sum, near_class = ctx.saved_tensors
+        plan: Plan = ctx.plan
+        to_target, to_log_sum = gradients[0], gradients[1] * plan.scale
         log_sum = log_sum.clamp_min(torch.finfo(log_sum.dtype).min)  # a row without any negative
         to_rows, to_weight = torch.zeros_like(rows), torch.empty_like(weight)
         to_bias = None if bias is None else torch.empty_like(bias)
-        for block in _blocks(rows, weight, labels, ctx.plan):
+        for block in _blocks(rows, weight, labels, plan):
             cosine, winner = block.cosines(rows, bias)
-            logit, slope = _mapped(cosine, ctx.plan)
-            gradient = logit.mul_(ctx.plan.scale).sub_(log_sum[:, None]).exp_().mul_(to_log_sum[:, None])
+            slope = None if plan.negative_map is None else plan.negative_map.slope(cosine)
+            logit = cosine if plan.negative_map is None else plan.negative_map(cosine)
+            gradient = logit.mul_(plan.scale).sub_(log_sum[:, None]).exp_().mul_(to_log_sum[:, None])
             if slope is not None:
                 gradient.mul_(slope)
             gradient[block.rows, block.slots] = to_target[block.rows]
+            if plan.top_k:
+                row, place = ((near_class >= block.first) & (near_class < block.last)).nonzero(as_tuple=True)
+                gradient[row, near_class[row, place] - block.first] += gradients[4][row, place]
             if to_bias is not None:
                 to_bias[block.first : block.last] = gradient.sum(dim=0)
             block.spread(gradient, winner, rows, to_rows, to_weight)
         return to_rows, to_weight, to_bias, None, None
+
+
+def _nearest(near: Tensor, near_class: Tensor, cosine: Tensor, first: int) -> tuple[Tensor, Tensor]:
+    """The largest of those known so far and of a block's, falling, with their classes."""
+    if near.shape[1] == 1:  # the usual case; a maximum is much cheaper than a top-k
+        largest, slots = cosine.max(dim=1, keepdim=True)
+        nearer = largest > near
+        return torch.where(nearer, largest, near), torch.where(nearer, slots + first, near_class)
+    values, slots = cosine.topk(min(near.shape[1], cosine.shape[1]), dim=1)
+    values, places = torch.cat([near, values], dim=1).topk(near.shape[1], dim=1)
+    return values, torch.cat([near_class, slots + first], dim=1).gather(1, places)
 
 
 class _Block:
@@ -119,14 +136,3 @@ def _blocks(rows: Tensor, weight: Tensor, labels: Tensor, plan: Plan) -> Iterato
     width = max(1, int(plan.memory_mb * 2**20) // bytes_per_class)
     for first in range(0, classes, width):
         yield _Block(first, min(first + width, classes), weight, labels, plan.normalize_centers)
-
-
-def _mapped(cosine: Tensor, plan: Plan) -> tuple[Tensor, Tensor | None]:
-    """negative(c) and its elementwise derivative (None for 1)."""
-    if plan.negative_map is None:
-        return cosine, None
-    with torch.enable_grad():
-        leaf = cosine.detach().requires_grad_()
-        mapped = plan.negative_map(leaf)
-        slope = torch.autograd.grad(mapped.sum(), leaf)[0]
-    return mapped.detach().clone(), slope

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import Tensor
+
+from hyperarc.margins.margin import NegativeMap
 
 
 @dataclass(frozen=True)
@@ -14,16 +15,18 @@ class Plan:
 
     Attributes:
         scale: s in exp(s * negative(c_ij)).
-        negative_map: elementwise map of the negatives' cosines, or None for the identity.
+        negative_map: elementwise map of the negatives' cosines, with its ``slope``, or None for the identity.
         normalize_centers: c_ij = <x_i, w_j / ||w_j||>; False takes <x_i, w_j>.
         bias: [C] added to every c_ij, or None.
+        top_k: how many nearest negatives are asked for, with gradient.
         memory_mb: what the chunked sweep may hold beside its inputs and results, in MiB.
     """
 
     scale: float | Tensor = 1.0
-    negative_map: Callable[[Tensor], Tensor] | None = None
+    negative_map: NegativeMap | None = None
     normalize_centers: bool = True
     bias: Tensor | None = None
+    top_k: int = 0
     memory_mb: float = 64.0
 
 
@@ -36,9 +39,11 @@ class Swept:
         log_sum: [N] n_i = log sum_{j != y} exp(s * negative(c_ij)); differentiable. -inf where no negative exists.
         nearest: [N] max_{j != y} c_ij before ``negative``; detached.
         nearest_class: [N] its class; detached.
+        nearest_k: [N, min(top_k, C - 1)] the largest c_ij, j != y, falling; differentiable. None unless asked for.
     """
 
     target: Tensor
     log_sum: Tensor
     nearest: Tensor
     nearest_class: Tensor
+    nearest_k: Tensor | None = None

@@ -23,5 +23,7 @@ def reference_sweep(rows: Tensor, weight: Tensor, labels: Tensor, plan: Plan) ->
     target = cosine.gather(1, labels[:, None])[:, 0]
     negative = cosine if plan.negative_map is None else plan.negative_map(cosine)
     log_sum = (plan.scale * negative).masked_fill(is_target, -torch.inf).logsumexp(dim=1)
-    nearest, nearest_class = cosine.detach().masked_fill(is_target, -torch.inf).max(dim=1)
-    return Swept(target, log_sum, nearest, nearest_class)
+    others = cosine.masked_fill(is_target, -torch.inf)
+    nearest, nearest_class = others.detach().max(dim=1)
+    nearest_k = others.topk(min(plan.top_k, others.shape[1] - 1), dim=1).values if plan.top_k else None
+    return Swept(target, log_sum, nearest, nearest_class, nearest_k)

@@ -1,0 +1,189 @@
+"""The figures of README and docs, made of drawn faces and plots alone: ``python docs/figures.py [FOLDER]``.
+
+The same code gives the same files: seeds are fixed, SVG files carry no date, and letters are stored as outlines.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
+from PIL import Image, ImageDraw, ImageFont
+
+from hyperarc.data.drawn import NUISANCE_NAMES, Conditions, draw_faces, draw_nuisances, draw_people
+from hyperarc.margins import create_margin
+from hyperarc.report.style import BLUE, GREEN, GRID, INK, MUTED, ORANGE, PURPLE, VERMILLION, new_figure, styled
+
+FOLDER = Path(__file__).parent / "figures"
+FIGURES = ("drawn-faces.png", "target-logit.svg", "sweep.svg")
+
+# column of the contact sheet -> what differs from a studio picture (names of hyperarc.data.drawn.NUISANCE_NAMES)
+COLUMNS: dict[str, dict[str, float]] = {
+    "studio": {},
+    "turned": {"yaw": -0.7, "light_x": -0.3},
+    "profile": {"yaw": 1.0, "pitch": 0.05, "back_light": 0.35},
+    "side light": {"light_x": 0.95, "light_strength": 0.95, "ambient": 0.22, "back_light": 0.2},
+    "expression": {"smile": 1.0, "mouth_open": 0.55, "brow_raise": 0.5, "yaw": 0.2, "back_hue": 0.6, "back_color": 0.5},
+    "other hair": {"hair_change": 0.9, "fringe": 0.9, "hair_volume": 0.9, "yaw": -0.25, "back_hue": 0.3},
+    "glasses": {"glasses": 1.0, "frame_weight": 0.6, "frame_hue": 0.02, "yaw": 0.3, "pitch": 0.12},
+    "poor camera": {"resolution_px": 30.0, "jpeg_quality": 25.0, "noise": 0.04, "exposure": -0.4, "yaw": -0.35},
+}
+PEOPLE = (4, 10, 19)  # of seed 0
+TILE_PX, GAP_PX, HEADING_PX = 112, 6, 24
+
+
+def drawn_faces() -> Image.Image:
+    """Three people, one a row, under eight conditions, one a column."""
+    everyone = draw_people(max(PEOPLE) + 1, seed=0)
+    rng = np.random.default_rng(0)
+    sheet = Image.new("RGB", _sheet_size(), "white")
+    pen = ImageDraw.Draw(sheet)
+    font = ImageFont.load_default(size=14)
+    for column, (name, changes) in enumerate(COLUMNS.items()):
+        left = GAP_PX + column * (TILE_PX + GAP_PX)
+        pen.text((left + TILE_PX // 2, HEADING_PX // 2 + 2), name, font=font, fill=MUTED, anchor="mm")
+        scenes = draw_nuisances(len(PEOPLE), rng, Conditions.neutral())
+        for nuisance, value in changes.items():
+            scenes[:, NUISANCE_NAMES.index(nuisance)] = value
+        faces = draw_faces(everyone[list(PEOPLE)], scenes).images
+        for row, face in enumerate(faces):
+            sheet.paste(Image.fromarray(face), (left, HEADING_PX + row * (TILE_PX + GAP_PX)))
+    return sheet
+
+
+def _sheet_size() -> tuple[int, int]:
+    step = TILE_PX + GAP_PX
+    return GAP_PX + len(COLUMNS) * step, HEADING_PX + len(PEOPLE) * step
+
+
+@styled
+def target_logit() -> Figure:
+    """What each margin makes of the target's cosine, over the angle to the true center."""
+    figure, (axes,) = new_figure(7.2, 4.3)
+    curves = (
+        ("norm_softmax", "norm_softmax", {}, MUTED, "--"),
+        ("cosface, m = 0.35", "cosface", {"margin": 0.35}, BLUE, "-"),
+        ("arcface, m = 0.5", "arcface", {"margin": 0.5}, VERMILLION, "-"),
+        ("combined CM1 (1, 0.3, 0.2)", "combined", {"m1": 1.0, "m2": 0.3, "m3": 0.2}, GREEN, "-"),
+        ("combined CM2 (0.9, 0.4, 0.15)", "combined", {"m1": 0.9, "m2": 0.4, "m3": 0.15}, PURPLE, "-."),
+    )
+    theta = torch.linspace(0, torch.pi, 1441, dtype=torch.float64)
+    for label, name, arguments, color, line in curves:
+        margin = create_margin(name, **arguments)
+        cosine = margin.target(theta.cos(), torch.ones_like(theta), torch.zeros(len(theta), dtype=torch.long))
+        degrees, values = np.rad2deg(theta.numpy()), cosine.numpy().copy()
+        values[np.flatnonzero(np.diff(values) < -0.02)] = np.nan  # the step at pi - m is a gap, not a slope
+        axes.plot(degrees, values, color=color, linestyle=line, label=label)
+    axes.set(xlim=(0, 180), ylim=(-1.55, 1.08), title="Target cosine with its margin")
+    axes.set(xlabel="Angle between embedding and true center", ylabel="target(cos θ)")
+    axes.set_xticks(range(0, 181, 30), [f"{degrees}°" for degrees in range(0, 181, 30)])
+    axes.legend(loc="upper right")
+    return figure
+
+
+@styled
+def sweep() -> Figure:
+    """The N x C work of a head: one block of classes at a time, the target in a slot of its own."""
+    figure = Figure(figsize=(7.6, 2.9))
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set(xlim=(0, 76), ylim=(0, 29))
+    axes.axis("off")
+    axes.text(2.2, 26.6, "One sweep over the classes", fontweight="bold", fontsize=10.5)
+    _cells(axes)
+    _measures(axes)
+    _key(axes)
+    _outcome(axes)
+    return figure
+
+
+# the drawing's grid: places of the cells, in tenths of an inch
+ROWS, BLOCKS, WIDTH, CELL, BLOCK_GAP = 6, 3, 6, 2.1, 0.9
+LEFT, BOTTOM = 8.4, 8.2
+HIGH, WIDE = ROWS * CELL - 0.28, BLOCKS * WIDTH * CELL + (BLOCKS - 1) * BLOCK_GAP - 0.28
+TARGETS = (2, 14, 8, 10, 5, 16)  # class of each row
+
+
+def _cells(axes: Axes) -> None:
+    for block, name in enumerate(("done", "block at hand", "to come")):
+        held = block == 1
+        left = LEFT + block * (WIDTH * CELL + BLOCK_GAP)
+        for row in range(ROWS):
+            for slot in range(WIDTH):
+                is_target = TARGETS[row] == block * WIDTH + slot
+                color = VERMILLION if is_target else (BLUE if held else GRID)
+                alpha = (1.0 if held else 0.4) if is_target else (0.3 if held else 0.8)
+                _box(axes, (left + slot * CELL, BOTTOM + (ROWS - 1 - row) * CELL), (CELL - 0.28,) * 2, color, alpha)
+        middle = left + (WIDTH * CELL - 0.28) / 2
+        axes.text(middle, BOTTOM - 1.7, name, ha="center", va="center", color=INK if held else MUTED, fontsize=8.5)
+        if held:
+            corner, size = (left - 0.45, BOTTOM - 0.45), (WIDTH * CELL + 0.62, HIGH + 0.9)
+            axes.add_patch(Rectangle(corner, *size, fill=False, edgecolor=BLUE, linewidth=1.5))
+
+
+def _measures(axes: Axes) -> None:
+    axes.text(LEFT + WIDE / 2, 23.3, "C class centers wⱼ", ha="center", fontsize=9)
+    axes.add_patch(_arrow((LEFT, 22.4), (LEFT + WIDE, 22.4), "|-|"))
+    axes.text(4.6, BOTTOM + HIGH / 2, "N embeddings xᵢ", ha="center", va="center", rotation=90, fontsize=9)
+    axes.add_patch(_arrow((6.6, BOTTOM), (6.6, BOTTOM + HIGH), "|-|"))
+
+
+def _key(axes: Axes) -> None:
+    entries = (
+        (VERMILLION, 1.0, "true class, in its own slot", LEFT),
+        (BLUE, 0.3, "negatives, held now", LEFT + 17.3),
+        (GRID, 0.8, "not in memory", LEFT + 32.0),
+    )
+    for color, alpha, text, left in entries:
+        _box(axes, (left, 2.2), (1.4, 1.4), color, alpha)
+        axes.text(left + 2.1, 2.85, text, va="center", fontsize=8.2, color=MUTED)
+
+
+def _outcome(axes: Axes) -> None:
+    left = LEFT + WIDE + 1.2
+    axes.add_patch(_arrow((left, BOTTOM + HIGH / 2), (left + 3.0, BOTTOM + HIGH / 2), "-|>"))
+    parts = (
+        (VERMILLION, "tᵢ", "s · target(cosine\nof the true class)"),
+        (BLUE, "nᵢ", "log-sum-exp of\ns · all negatives"),
+        (ORANGE, "max", "nearest negative,\nfor the log"),
+    )
+    for place, (color, sign, text) in enumerate(parts):
+        bottom = BOTTOM + HIGH - 3.2 - place * 4.55
+        _box(axes, (left + 3.9, bottom), (4.4, 3.2), color, 0.16, rounding=0.5)
+        axes.text(left + 6.1, bottom + 1.6, sign, ha="center", va="center", fontsize=9.5, fontweight="bold")
+        axes.text(left + 9.1, bottom + 1.6, text, va="center", fontsize=8.2, linespacing=1.2)
+    axes.text(left + 3.9, 2.85, "lossᵢ = softplus(nᵢ − tᵢ)", va="center", fontsize=9.5, fontweight="bold")
+
+
+def _box(
+    axes: Axes, corner: tuple[float, float], size: tuple[float, float], color: str, alpha: float, rounding: float = 0.15
+) -> None:
+    style = f"round,pad=0,rounding_size={rounding}"
+    axes.add_patch(FancyBboxPatch(corner, *size, style, color=color, alpha=alpha, linewidth=0))
+
+
+def _arrow(start: tuple[float, float], end: tuple[float, float], style: str) -> FancyArrowPatch:
+    scale = 2.2 if style == "|-|" else 10.0
+    return FancyArrowPatch(
+        start, end, arrowstyle=style, color=MUTED, linewidth=1.0, shrinkA=0, shrinkB=0, mutation_scale=scale
+    )
+
+
+def main(folder: Path) -> None:
+    """Draw all figures into ``folder``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    drawn_faces().quantize(256, dither=Image.Dither.FLOYDSTEINBERG).save(folder / FIGURES[0], optimize=True)
+    with matplotlib.rc_context({"svg.fonttype": "path", "svg.hashsalt": "hyperarc"}):
+        for name, figure in zip(FIGURES[1:], (target_logit(), sweep()), strict=True):
+            figure.savefig(folder / name, metadata={"Date": None})
+            if folder != FOLDER:
+                figure.savefig((folder / name).with_suffix(".png"), dpi=160)  # for those who cannot look at SVG
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER)

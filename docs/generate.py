@@ -1,0 +1,193 @@
+"""Tables of docs/ that are made from the code, so that they cannot drift: ``python docs/generate.py`` writes them.
+
+A table stands between ``<!-- generated: NAME -->`` and ``<!-- end -->``; tests/test_docs.py fails when one is old.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from hyperarc.data.drawn import Conditions
+from hyperarc.data.drawn_scene import NUISANCES
+from hyperarc.data.drawn_traits import TRAITS
+from hyperarc.recipe import Recipe
+from hyperarc.recipe_file import load_recipe, recipe_names
+
+FOLDER = Path(__file__).parent
+Rows = Iterator[Sequence[str]]
+
+# meanings of keys that the models leave undescribed because their names say it
+MEANINGS = {
+    "name": "of the run; the default run folder is `runs/NAME`",
+    "description": "a sentence or two, shown on the report",
+    "seed": "of backbone, centers, batches, flips and dropout",
+    "data.sources": "folders and zips; see [Data](data.md#sources)",
+    "backbone.name": "one of `hyperarc.backbone_names()`",
+    "backbone.embedding_dim": "length d of an embedding",
+    "optimizer.name": "SGD, or AdamW with beta2 0.999",
+    "optimizer.weight_decay": "of backbone and centers",
+    "schedule.kind": "shape after the warm-up; see [Training](training.md#learning-rate)",
+    "schedule.epochs": "length of the run; may be a fraction",
+    "schedule.factor": "of a step schedule",
+    "training.channels_last": "memory layout of images and convolutions",
+    "training.keep_checkpoints": "newest ones kept",
+    "evaluation": "judgements of the finished model; see [Judging](judging.md)",
+    "evaluation.N.protocol": "see [Judging](judging.md#protocols)",
+}
+
+
+def recipe_table() -> Rows:
+    """Every key of a recipe, in the order of the models."""
+    yield "Key", "Values", "Default", "Meaning"
+    yield from _section(Recipe, "")
+
+
+def _section(model: type[BaseModel], prefix: str) -> Rows:
+    for name, field in model.model_fields.items():
+        key = prefix + name
+        inner = _model_in(field.annotation)
+        meaning = field.description or MEANINGS.get(key) or (inner and _first_line(inner))
+        if not meaning:
+            raise SystemExit(f"recipe key {key} has no description")
+        if inner is None:
+            yield f"`{key}`", _values(field), _default(field), meaning
+        else:
+            listed = "list of sections" if get_origin(field.annotation) is tuple else "section"
+            default = "required" if field.is_required() else ("none" if field.default in (None, ()) else "its defaults")
+            yield f"**`{key}`**", listed, default, meaning
+            yield from _section(inner, f"{key}.N." if listed.startswith("list") else f"{key}.")
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    if inspect.isclass(annotation) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for inner in get_args(annotation) if (found := _model_in(inner))), None)
+
+
+def _first_line(model: type[BaseModel]) -> str:
+    text = " ".join((model.__doc__ or "").split("\n\n")[0].split())
+    return re.sub(r":mod:`([^`]+)`", r"`\1`", text[0].lower() + text[1:]).rstrip(".")
+
+
+def _values(field: FieldInfo) -> str:
+    annotation = field.annotation
+    choices = [str(v) for v in _literals(annotation)]
+    listed = get_origin(annotation) is tuple
+    if choices:
+        return ("list of " if listed else "") + ", ".join(f"`{choice}`" for choice in choices)
+    kinds = {"bool": "true, false", "str": "text", "int": "whole number", "float": "number", "dict": "map"}
+    inner = next((a for a in get_args(annotation) if a not in (type(None), ...)), annotation)
+    kind = annotation if inspect.isclass(annotation) and get_origin(annotation) is None else inner
+    word = "map" if get_origin(annotation) is dict else kinds.get(getattr(kind, "__name__", ""), "text")
+    return ("list of numbers" if listed else word) + _bounds(field)
+
+
+def _literals(annotation: Any) -> list[Any]:
+    if get_origin(annotation) is Literal:
+        return list(get_args(annotation))
+    return [value for inner in get_args(annotation) for value in _literals(inner)]
+
+
+def _bounds(field: FieldInfo) -> str:
+    signs = (("gt", "> "), ("ge", ">= "), ("lt", "< "), ("le", "<= "))
+    found = [(sign, getattr(m, name)) for name, sign in signs for m in field.metadata if hasattr(m, name)]
+    return f" {', '.join(sign + _short(value) for sign, value in found)}" if found else ""
+
+
+def _short(value: float) -> str:
+    return f"2^{value.bit_length() - 1}" if isinstance(value, int) and value > 1e9 else f"{value:,}"
+
+
+def _default(field: FieldInfo) -> str:
+    value = field.get_default(call_default_factory=True) if not field.is_required() else PydanticUndefined
+    if value is PydanticUndefined:
+        return "required"
+    if value is None or value in ((), {}, ""):
+        return "none"
+    return f"`{str(value).lower() if isinstance(value, bool) else f'{value:g}' if isinstance(value, float) else value}`"
+
+
+def recipes_shipped() -> Rows:
+    """The recipes that come with the package."""
+    yield "Name", "What it is"
+    for name in recipe_names():
+        yield f"`{name}`", " ".join(load_recipe(name).description.split())
+
+
+def traits_table() -> Rows:
+    """Identity parameters of a drawn person."""
+    yield "Identity parameter", "Range", "Meaning"
+    for name, (low, high, meaning) in TRAITS.items():
+        yield f"`{name}`", f"{low} to {high}", meaning
+
+
+def nuisances_table() -> Rows:
+    """Nuisances of a picture of a drawn person."""
+    yield "Nuisance", "Range", "Meaning"
+    for name, (low, high, meaning) in NUISANCES.items():
+        yield f"`{name}`", f"{low} to {high}", meaning
+
+
+def conditions_table() -> Rows:
+    """The limits that nuisances are drawn within, with their presets."""
+    presets = {"default": Conditions(), "frontal": Conditions.frontal(), "profile": Conditions.profile()}
+    presets |= {"low_quality": Conditions.low_quality(), "neutral": Conditions.neutral()}
+    yield "Condition", *(f"`{name}`" for name in presets)
+    for field in fields(Conditions):
+        yield f"`{field.name}`", *(f"{getattr(preset, field.name):g}" for preset in presets.values())
+
+
+TABLES: dict[str, tuple[str, Callable[[], Rows]]] = {
+    "recipe": ("recipes.md", recipe_table),
+    "shipped": ("recipes.md", recipes_shipped),
+    "traits": ("data.md", traits_table),
+    "nuisances": ("data.md", nuisances_table),
+    "conditions": ("data.md", conditions_table),
+}
+
+
+def with_tables(page: str, text: str) -> str:
+    """The text of a page with its tables made anew."""
+    for name, (home, rows) in TABLES.items():
+        if home != page:
+            continue
+        begin, end = f"<!-- generated: {name} -->", "<!-- end -->"
+        before, marked, rest = text.partition(begin)
+        if not marked or end not in rest:
+            raise SystemExit(f"{page} has no place for table {name}: {begin} ... {end}")
+        text = f"{before}{begin}\n{_markdown(rows())}\n{end}{rest.partition(end)[2]}"
+    return text
+
+
+def _markdown(rows: Rows) -> str:
+    heading, *body = [[cell.replace("|", "\\|") for cell in row] for row in rows]
+    lines = [heading, ["---"] * len(heading), *body]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def main() -> int:
+    """Write the tables; with ``--check``, only say which pages are old."""
+    old = []
+    for page in sorted({home for home, _ in TABLES.values()}):
+        text = (FOLDER / page).read_text(encoding="utf-8")
+        fresh = with_tables(page, text)
+        if fresh != text:
+            old.append(page)
+            if "--check" not in sys.argv:
+                (FOLDER / page).write_text(fresh, encoding="utf-8")
+    print("\n".join(f"{page} {'is old' if '--check' in sys.argv else 'written'}" for page in old) or "nothing to do")
+    return 1 if old and "--check" in sys.argv else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
 from hyperarc.data.drawn import draw_set
@@ -12,6 +14,7 @@ FACES_TO_JUDGE = 8  # of each person: 28 genuine pairs to choose from
 FOLDS = 10
 
 
+@lru_cache(maxsize=2)  # of a comparison, whose runs train and judge on the same two sets
 def drawn_source(recipe: DrawnData) -> ArraySource:
     """The faces that a recipe asks for; persons are named by their (possibly noisy) label.
 

@@ -146,7 +146,7 @@ def test_unknown_keys_in_a_file_are_all_told_of(tmp_path: Path) -> None:
         ("head.sample_rate=1.5", "head.sample_rate: "),
         ("data.drawn.flip_rate=2", "data.drawn.flip_rate: "),
         ("training.precision=fp8", "training.precision: "),
-        ("schedule.warmup_epochs=3", "schedule: warmup_epochs must be fewer than epochs"),
+        ("schedule.warmup_epochs=99", "schedule: warmup_epochs must be fewer than epochs"),
         ("schedule.kind=step", "schedule: a step schedule needs milestones"),
         ("schedule.milestones=[2, 1]", "schedule: milestones must ascend"),
         ("training.accumulate=3", "training: batch_size 64 is not a multiple of accumulate 3"),

@@ -160,5 +160,7 @@ def blur(planes: Floats, sigma_px: float) -> Floats:
 def squeeze(picture: Bytes, quality: int) -> Bytes:
     """Through JPEG and back."""
     with io.BytesIO() as stream:
-        Image.fromarray(picture).save(stream, format="JPEG", quality=quality)
-        return np.asarray(Image.open(stream).convert("RGB"))
+        image = Image.fromarray(picture)
+        image.save(stream, format="JPEG", quality=quality)
+        # straight to the decoder: what the header says is known
+        return np.asarray(Image.frombytes("RGB", image.size, stream.getbuffer(), "jpeg", "RGB", ""))

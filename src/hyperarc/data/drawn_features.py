@@ -10,7 +10,7 @@ import numpy as np
 from hyperarc.data.drawn_colors import DARK, constant, iris_color, linear, lip_color, mix, tint
 from hyperarc.data.drawn_head import Floats, fade, rise
 from hyperarc.data.drawn_sitter import Sitters
-from hyperarc.data.drawn_surface import paint
+from hyperarc.data.drawn_window import paint
 
 _WHITE, _PUPIL, _GLINT = constant(0.62, 0.59, 0.57), constant(0.006, 0.005, 0.006), constant(1.3, 1.3, 1.3)
 _MOUTH, _TEETH = linear((66, 18, 20)).T[:, :, None, None], constant(0.72, 0.70, 0.66)
@@ -27,7 +27,7 @@ def draw_eyes(f: Sitters) -> None:
         made.soft((made.plan.eye_x + 1, -4.0), (11.0, 5.5), color, 0.75 * made.n["makeup"])
     part = f.around((x, 0.0), (f.plan.eye_width + 2, 13.0))
     spots = part.cut(f.surface.spots)
-    planes = part.cut(f.albedo)
+    planes = part.open(f.albedo)
     _draw_lids(f, spots, planes)
     part.put(f.albedo, planes)
 
@@ -153,7 +153,7 @@ def draw_brows(f: Sitters) -> None:
     cover = fade(band)
     cover *= fade(bow)
     cover *= np.minimum(0.78 + 0.2 * t["brow_thickness"] + 0.1 * n["makeup"], 1.0)
-    planes = part.cut(f.albedo)
+    planes = part.open(f.albedo)
     paint(planes, cover, mix(mix(f.hair, DARK, 0.45), f.skin, 0.08))
     part.put(f.albedo, planes)
 
@@ -177,7 +177,7 @@ def draw_nose(f: Sitters) -> None:
     dx += dy
     hole = fade(1.9 - 1.4 * np.sqrt(dx))
     hole *= 0.8
-    planes = part.cut(f.albedo)
+    planes = part.open(f.albedo)
     paint(planes, hole, tint(f.skin, 0.14, 0.07, 0.07))
     part.put(f.albedo, planes)
 
@@ -192,7 +192,7 @@ def draw_mouth(f: Sitters) -> None:
     gap = 6.5 * n["mouth_open"] + 1.2 * np.maximum(smile - 0.45, 0)
     part = f.around((0.0, my + gap * 0.5), (half + 3, 9.0 + gap))
     edge, y, side = part.cut(f.surface.spots)
-    planes = part.cut(f.albedo)
+    planes = part.open(f.albedo)
     edge *= 1 / half
     bow = edge * edge
     # y is measured from the line between the lips

@@ -41,21 +41,19 @@ class Knobs:
     """
 
     def __init__(self, names: Sequence[str], table: Floats) -> None:
-        self._names = names
-        self._place = {name: k for k, name in enumerate(names)}
-        self._table = np.asarray(table, dtype=np.float32)
         # each column contiguous: numpy rounds some functions otherwise when it has to stride
-        self._columns = np.ascontiguousarray(self._table.T)[:, :, None, None]
+        self._columns: Floats = np.asarray(table.T, dtype=np.float32, order="C")[:, :, None, None]
+        self._place = {name: k for k, name in enumerate(names)}
 
     def __getitem__(self, name: str) -> Floats:
         return np.asarray(self._columns[self._place[name]])
 
     def __len__(self) -> int:
-        return len(self._table)
+        return self._columns.shape[1]
 
     def pick(self, rows: Rows) -> Knobs:
         """The same columns of some rows."""
-        return Knobs(self._names, self._table[rows])
+        return Knobs(tuple(self._place), self._columns[:, rows, 0, 0].T)
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,9 @@ from hyperarc.data.drawn_head import (
 )
 from hyperarc.data.drawn_sitter import Sitters, shape_face
 from hyperarc.data.drawn_skin import draw_skin
-from hyperarc.data.drawn_surface import normals, paint, see_head, sight, window
+from hyperarc.data.drawn_surface import normals, see_head, sight
 from hyperarc.data.drawn_wear import put_glasses, put_mask
+from hyperarc.data.drawn_window import paint, window
 
 _NECK_ROW = 60  # no neck shows above this row of the crop
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from hyperarc.data.drawn_head import BACK, Floats, Knobs, Lathe, Plan, Pose, Rows, rise
-from hyperarc.data.drawn_surface import Surface, Window, paint, window
+from hyperarc.data.drawn_head import Floats, Knobs, Lathe, Plan, Pose, Rows, rise
+from hyperarc.data.drawn_surface import Surface
+from hyperarc.data.drawn_window import Band, paint
 
 Pair = tuple[Floats | float, Floats | float]
 
@@ -50,30 +51,21 @@ class Sitters:
             faces=self.faces[rows],
         )
 
-    def around(self, center: Pair, half: Pair) -> Window:
-        """Windows that hold all surface within the half sizes (units) of (x, y) and (-x, y), at any pose."""
-        p = self.pose
-        outer, inner = np.abs(center[0]) + half[0], np.abs(center[0]) - half[0]
-        # bounds on the depth of faces there: the nose in the middle, the rim of the skull at the sides
-        reach = 34.5 - 0.6 * np.maximum(center[1] + half[1] - 25, 0)
-        back = BACK + np.clip(0.5 * (center[1] - half[1]) - 10, 0, 20)
-        low = np.maximum(46 * np.sqrt(np.maximum(1 - (outer / reach) ** 2, 0)) - 54, back)
-        high = np.where(np.asarray(inner) < 12, 13, 2)
-        middle = p.pixels(0.0, center[1], (high + low) * 0.5)
-        depth, sin_yaw = (high - low) * 0.5, np.abs(p.sin_yaw)
-        wide = outer * p.cos_yaw + depth * sin_yaw + 1
-        tall = half[1] * p.cos_pitch + (outer * sin_yaw + depth * p.cos_yaw) * np.abs(p.sin_pitch) + 1
-        tilt = np.abs(p.sin_roll)
-        return window(self.faces, middle, (p.scale * (wide + tilt * tall), p.scale * (tall + tilt * wide)))
+    def around(self, center: Pair, half: Pair) -> Band:
+        """A band that holds all surface within the half sizes (units) of (x, y) and (-x, y)."""
+        outer = float(np.max(np.abs(center[0]) + half[0]))
+        top, bottom = float(np.min(center[1] - half[1])), float(np.max(center[1] + half[1]))
+        everyone = len(self.faces) == len(self.surface.w)
+        return self.surface.reach.band(None if everyone else self.faces, outer, top, bottom)
 
-    def _spot(self, center: Pair, half: Pair) -> tuple[Window, Floats]:
-        """(1 - r^2)^2 inside the ellipses at (+-x, y), 0 outside, over windows."""
+    def _spot(self, center: Pair, half: Pair) -> tuple[Band, Floats]:
+        """(1 - r^2)^2 inside the ellipses at (+-x, y), 0 outside, over a band."""
         part = self.around(center, half)
-        dx, dy = part.cut(self.surface.spots[:2])
-        dx -= center[0]
+        dx, dy = part.open(self.surface.spots[:2])
+        dx = dx - center[0]
         dx *= 1 / half[0]
         dx *= dx
-        dy -= center[1]
+        dy = dy - center[1]
         dy *= 1 / half[1]
         dy *= dy
         dx += dy
@@ -85,7 +77,7 @@ class Sitters:
         """Soft elliptic spots of color at (+-x, y)."""
         part, spot = self._spot(center, half)
         spot *= strength
-        planes = part.cut(self.albedo)
+        planes = part.open(self.albedo)
         paint(planes, spot, color)
         part.put(self.albedo, planes)
 
@@ -96,9 +88,9 @@ class Sitters:
         spot += 1
         self.dim(part, spot)
 
-    def dim(self, part: Window, light: Floats) -> None:
-        """Multiply the paint of windows by ``light`` [B, h, w]."""
-        planes = part.cut(self.albedo)
+    def dim(self, part: Band, light: Floats) -> None:
+        """Multiply the paint of a band by ``light`` [B, h, w]."""
+        planes = part.open(self.albedo)
         planes *= light
         part.put(self.albedo, planes)
 
@@ -106,8 +98,9 @@ class Sitters:
         """Raise (or lower) the surface softly at (+-x, y) by ``height`` units."""
         part, spot = self._spot(center, half)
         spot *= height
-        spot += part.cut(self.surface.w)
-        part.put(self.surface.w, spot)
+        depth = part.open(self.surface.w)
+        depth += spot
+        part.put(self.surface.w, depth)
 
 
 def shape_face(f: Sitters) -> None:

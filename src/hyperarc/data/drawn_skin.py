@@ -9,7 +9,8 @@ import numpy as np
 from hyperarc.data.drawn_colors import mix, tint
 from hyperarc.data.drawn_head import SIZE, Floats, fade, rise
 from hyperarc.data.drawn_sitter import Sitters
-from hyperarc.data.drawn_surface import BESIDE, Window, entries, paint
+from hyperarc.data.drawn_surface import BESIDE, entries
+from hyperarc.data.drawn_window import Band, paint
 
 
 @functools.cache
@@ -90,7 +91,7 @@ def _draw_mole(f: Sitters) -> None:
     far, dy, side = part.cut(f.surface.spots)
     far *= side
     off = ((far - x) ** 2 + (dy - y) ** 2) * (1 / (radius * radius))
-    planes = part.cut(f.albedo)
+    planes = part.open(f.albedo)
     paint(planes, rise(1 - off) * np.minimum(4 * t["mole_size"], 1), tint(f.skin, 0.16, 0.10, 0.09))
     part.put(f.albedo, planes)
 
@@ -156,7 +157,7 @@ def _draw_beard(f: Sitters) -> None:
     grown = f.t["beard"] * f.n["beard_grown"]
     my = f.plan.mouth_y
     # a beard reaches around the jaw, where other paint ends
-    part = Window(f.faces, np.zeros_like(f.faces), np.zeros_like(f.faces), SIZE, SIZE)
+    part = Band(f.faces, slice(0, SIZE), slice(0, SIZE))
     far, y, sign = part.cut(f.surface.spots)
     far -= np.multiply(far > BESIDE / 2, BESIDE, dtype=np.float32)
     sign *= far
@@ -174,6 +175,6 @@ def _draw_beard(f: Sitters) -> None:
     cover *= np.minimum(0.30 + 0.9 * grown, 0.95)
     strands *= 0.7
     strands += 0.6
-    planes = part.cut(f.albedo)
+    planes = part.open(f.albedo)
     paint(planes, cover, strands * mix(f.hair, f.skin, 0.30 * (1 - grown)))
     part.put(f.albedo, planes)

@@ -23,64 +23,10 @@ from hyperarc.data.drawn_head import (
     fade,
     rise,
 )
+from hyperarc.data.drawn_window import Reach, window
 
 BESIDE = 1e4  # added to the distance from the middle where there is no face to paint on
 _PIXELS: Floats = np.arange(SIZE, dtype=np.float32)
-
-
-@dataclass(frozen=True)
-class Window:
-    """One rectangle of the crop for each face: first rows and columns [B], the same size for all."""
-
-    faces: Rows
-    top: Rows
-    left: Rows
-    height: int
-    width: int
-
-    def cut(self, planes: Floats) -> Floats:
-        """A copy of the rectangles [..., B, height, width] out of planes [..., N, 112, 112]."""
-        return self._view(planes)[..., self.faces, self.top, self.left, :, :]
-
-    def put(self, planes: Floats, patch: Floats) -> None:
-        """Write rectangles back."""
-        self._view(planes)[..., self.faces, self.top, self.left, :, :] = patch
-
-    def _view(self, planes: Floats) -> Floats:
-        *outer, rows, columns = planes.shape
-        *outer_steps, row_step, column_step = planes.strides
-        shape = (*outer, rows - self.height + 1, columns - self.width + 1, self.height, self.width)
-        steps = (*outer_steps, row_step, column_step, row_step, column_step)
-        # every possible rectangle as a view; ndarray() does what as_strided does at a tenth of the cost
-        return np.ndarray(shape, planes.dtype, planes.data, 0, steps)
-
-    @property
-    def x(self) -> Floats:
-        """Pixel columns [B, 1, width]."""
-        return np.add(self.left[:, None, None], _PIXELS[: self.width], dtype=np.float32)
-
-    @property
-    def y(self) -> Floats:
-        """Pixel rows [B, height, 1]."""
-        return np.add(self.top[:, None, None], _PIXELS[: self.height, None], dtype=np.float32)
-
-
-def window(faces: Rows, center: tuple[Floats, Floats], half: tuple[Floats, Floats]) -> Window:
-    """Rectangles of the crop around centers (px, [B, 1, 1]), as large as the largest half sizes ask for.
-
-    What is drawn in a window must vanish beyond its half sizes, so that a larger one changes nothing.
-    """
-    width, height = (min(2 * int(float(h.max())) + 3, SIZE) for h in half)
-    left = (center[0][:, 0, 0] - (width // 2)).clip(0, SIZE - width).astype(np.intp)
-    top = (center[1][:, 0, 0] - (height // 2)).clip(0, SIZE - height).astype(np.intp)
-    return Window(faces, top, left, height, width)
-
-
-def paint(planes: Floats, cover: Floats, color: Floats) -> None:
-    """Blend color [3, B, 1, 1] or planes [3, B, h, w] into ``planes`` by coverage [B, h, w], in place."""
-    step = color - planes
-    step *= cover
-    planes += step
 
 
 def entries(places: npt.NDArray[np.int32]) -> Rows:
@@ -181,6 +127,7 @@ class Surface:
     cover: Floats
     spots: Floats
     z: Floats
+    reach: Reach
 
 
 def see_head(lathe: Lathe, noses: Floats, pose: Pose, u: Floats, v: Floats) -> Surface:
@@ -206,8 +153,11 @@ def see_head(lathe: Lathe, noses: Floats, pose: Pose, u: Floats, v: Floats) -> S
     back = (spots[1] * 0.5 - 10).clip(0, 20)
     back += BACK
     beside = (ahead < back) | (shell.cover <= 0)
-    spots[0] += np.multiply(beside, BESIDE, dtype=np.float32)
-    return Surface(w, bare, shell.ahead, shell.cover, spots, ahead)
+    off = np.multiply(beside, BESIDE, dtype=np.float32)
+    spots[0] += off
+    high = np.subtract(spots[1], off, out=back).max(2).max(0)
+    low = np.add(spots[1], off, out=off).min(2).min(0)
+    return Surface(w, bare, shell.ahead, shell.cover, spots, ahead, Reach(low, high, spots[0].min(0).min(0)))
 
 
 def _in_view(noses: Floats, pose: Pose) -> tuple[Floats, Floats]:

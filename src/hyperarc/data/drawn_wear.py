@@ -7,7 +7,7 @@ import numpy as np
 from hyperarc.data.drawn_colors import constant, hue
 from hyperarc.data.drawn_head import Floats, fade
 from hyperarc.data.drawn_sitter import Sitters
-from hyperarc.data.drawn_surface import paint, window
+from hyperarc.data.drawn_window import paint, window
 
 _SMOKE = constant(0.05, 0.05, 0.06)
 

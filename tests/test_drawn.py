@@ -253,6 +253,15 @@ def test_set_keeps_the_truth() -> None:
     np.testing.assert_array_equal(owner != drawn.true_labels, drawn.flipped)
 
 
+def test_progress_of_a_set_ends_with_all_faces() -> None:
+    reports: list[tuple[int, int]] = []
+    drawn = draw_set(30, 10, seed=0, progress=lambda done, count: reports.append((done, count)))
+    assert [done for done, _ in reports] == sorted({done for done, _ in reports})
+    assert len(reports) > 1
+    assert reports[-1] == (300, 300)
+    np.testing.assert_array_equal(drawn.images, draw_set(30, 10, seed=0).images)
+
+
 def test_presets() -> None:
     rng = np.random.default_rng(0)
     yaw = np.degrees(np.abs(draw_nuisances(300, rng, Conditions.profile())[:, column("yaw")]))

@@ -8,15 +8,13 @@ Pictures are the same for the same seed.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 
 import numpy as np
 import numpy.typing as npt
 
-from hyperarc.data.drawn_head import SIZE, Knobs
-from hyperarc.data.drawn_portrait import draw_portraits
+from hyperarc.data.drawn_batches import Progress, draw_batches
 from hyperarc.data.drawn_scene import NUISANCES, Floats, scene_rows, scene_uniforms
 from hyperarc.data.drawn_traits import TRAITS, sample_traits
 from hyperarc.data.noise import Labels, flip_labels, split_conflicts
@@ -28,8 +26,6 @@ IDENTITY_NAMES: tuple[str, ...] = tuple(TRAITS)
 NUISANCE_NAMES: tuple[str, ...] = tuple(NUISANCES)
 """Nuisances in column order; meaning and range of each in ``drawn_scene.NUISANCES``."""
 
-
-_AT_ONCE = 16  # faces drawn together: enough to spread the cost of a call, few enough for the cache
 
 _HIGHEST = {
     "yaw_deg": 65.0,
@@ -181,25 +177,7 @@ def draw_faces(identities: npt.NDArray[np.floating], nuisances: npt.NDArray[np.f
     how = _rows(nuisances, len(NUISANCE_NAMES), "nuisances")
     if len(who) != len(how):
         raise DataError(f"expected as many identities as nuisances, got {len(who)} and {len(how)}")
-    images = np.empty((len(who), SIZE, SIZE, 3), dtype=np.uint8)
-    landmarks = np.empty((len(who), 5, 2), dtype=np.float32)
-    _keep_memory()
-    # faces turned alike lie on the same pixels: bands of the crop drawn for all of them stay narrow
-    order = np.argsort(how[:, NUISANCE_NAMES.index("yaw")], kind="stable")
-    for start in range(0, len(who), _AT_ONCE):
-        rows = order[start : start + _AT_ONCE]
-        traits, knobs = Knobs(IDENTITY_NAMES, who[rows]), Knobs(NUISANCE_NAMES, how[rows])
-        images[rows], landmarks[rows] = draw_portraits(traits, knobs, seed)
-    return DrawnFaces(images, landmarks, who, how)
-
-
-@functools.cache
-def _keep_memory() -> None:
-    """Free one large block, after which glibc no longer hands every freed plane back to the system.
-
-    A quarter of the drawing time would go into page faults otherwise; other allocators do not mind.
-    """
-    np.empty(31 << 20, dtype=np.uint8)
+    return DrawnFaces(*draw_batches(who, how, seed, None), who, how)
 
 
 def class_sizes(people: int, faces_per_person: float, tail_exponent: float, seed: int) -> npt.NDArray[np.int64]:
@@ -234,11 +212,13 @@ def draw_set(
     tail_exponent: float = 0.0,
     flip_rate: float = 0.0,
     conflict_rate: float = 0.0,
+    progress: Progress | None = None,
 ) -> DrawnSet:
     """Draw a labeled set in memory: rows in order of person, then of picture.
 
     Picture i of person p depends on (seed, p, i) and the conditions only. Labels are flipped first (exactly
     ``round(flip_rate * N)`` rows), then ``conflict_rate`` of the labels with two or more rows are cut in two.
+    ``progress`` is called with (faces done, faces in all) every few batches and at the end.
 
     Example:
         >>> small = draw_set(3, 4, seed=0, flip_rate=0.25)
@@ -252,8 +232,8 @@ def draw_set(
     labels, conflicts = split_conflicts(labels, conflict_rate, rng)
     who = draw_people(people, seed)
     how = set_nuisances(sizes, seed, conditions)
-    faces = draw_faces(who[owners], how, seed)
-    return DrawnSet(faces.images, labels, owners, faces.landmarks, how, who, flipped, conflicts)
+    images, landmarks = draw_batches(who[owners], how, seed, progress)
+    return DrawnSet(images, labels, owners, landmarks, how, who, flipped, conflicts)
 
 
 def draw_chunks(

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from PIL import Image
 
 from hyperarc.data.drawn_colors import hue
@@ -39,9 +40,7 @@ def draw_backgrounds(n: Knobs, draws: Floats) -> Floats:
         strength = (0.30 / 0.45) * (pattern[striped] - 0.55)
         share[striped] += np.sin(slope[striped] * stripe[striped]) * strength
     share.clip(0, 1, out=share)
-    light = share * (second - first)
-    light += first
-    return np.asarray(light)
+    return torch.addcmul(*(torch.from_numpy(part) for part in (first, share, second - first))).numpy()
 
 
 @functools.cache
@@ -87,12 +86,13 @@ def shade(albedo: Floats, normal: tuple[Floats, Floats, Floats], n: Knobs, gloss
     around = nz - ny
     around *= 0.18
     around += 0.73
+    part = np.empty_like(step)
     for plane, strength, base in zip(albedo, key, fill, strict=True):
         np.multiply(lit, strength, out=step)
-        step += around * base
+        step += np.multiply(around, base, out=part)
         plane *= step
         if gloss is not None:
-            plane += glance * strength
+            plane += np.multiply(glance, strength, out=part)
     return albedo
 
 
@@ -104,63 +104,62 @@ def _grain() -> Floats:
 
 def develop(light: Floats, n: Knobs, noise_from: Sequence[int]) -> Bytes:
     """Linear light [3, B, 112, 112] to pictures uint8 [B, 112, 112, 3] with the cameras' faults."""
-    light *= 2.0 ** n["exposure"]
-    # a soft shoulder keeps bright skin from clipping flat
-    under = light * 0.30
-    under += 0.78
+    # a soft shoulder keeps bright skin from clipping flat: sqrt(e x / (0.3 e x + 0.78)) at exposure e, times 255
+    under = light * (0.30 / 255**2)
+    under += (0.78 / 255**2) / 2.0 ** n["exposure"]
     light /= under
     pictures = np.sqrt(light, out=light)
-    drawn: Bytes = np.empty((len(n), SIZE, SIZE, 3), dtype=np.uint8)
     names = ("blur_px", "noise", "resolution_px", "jpeg_quality")
-    faults = zip(*(n[name].ravel().tolist() for name in names), strict=True)
-    for k, (blur_px, noise, resolution_px, quality) in enumerate(faults):
-        picture = pictures[:, k]
+    faults = list(zip(*(n[name].ravel().tolist() for name in names), strict=True))
+    for k, (blur_px, noise, _, _) in enumerate(faults):
         if blur_px > 0.05:
-            picture = blur(picture, blur_px)
-        picture *= 255
+            blur(pictures[:, k], blur_px)
         if noise > 0:
-            grain = _grain()[noise_from[k] : noise_from[k] + picture.size] * (255 * noise)
-            picture += grain.reshape(picture.shape)
-        picture += 0.5
-        picture.clip(0, 255, out=picture)
-        for c in range(3):
-            drawn[k, :, :, c] = picture[c]
-        drawn[k] = transmit(drawn[k], round(resolution_px), round(quality))
+            grain = _grain()[noise_from[k] : noise_from[k] + 3 * SIZE * SIZE] * (255 * noise)
+            pictures[:, k] += grain.reshape(3, SIZE, SIZE)
+    pictures += 0.5
+    pictures.clip(0, 255, out=pictures)
+    drawn: Bytes = np.empty((len(n), SIZE, SIZE, 3), dtype=np.uint8)
+    for c, plane in enumerate(pictures.astype(np.uint8)):
+        drawn[:, :, :, c] = plane
+    for k, (_, _, resolution_px, quality) in enumerate(faults):
+        if resolution_px < SIZE or quality < 100:
+            drawn[k] = transmit(drawn[k], round(resolution_px), round(quality))
     return drawn
 
 
 def transmit(drawn: Bytes, size: int, quality: int) -> Bytes:
     """A picture [112, 112, 3] once ``size`` pixels large and compressed at JPEG ``quality``."""
+    image = Image.fromarray(drawn)
     if size < SIZE:
-        image = Image.fromarray(drawn).resize((size, size), Image.Resampling.BOX)
-        drawn = np.asarray(image.resize((SIZE, SIZE), Image.Resampling.BICUBIC))
-    return squeeze(drawn, quality) if quality < 100 else drawn
+        small = image.resize((size, size), Image.Resampling.BOX)
+        image = small.resize((SIZE, SIZE), Image.Resampling.BICUBIC)
+    return np.asarray(squeeze(image, quality) if quality < 100 else image)
 
 
-def blur(planes: Floats, sigma_px: float) -> Floats:
-    """Gaussian blur of planes [3, h, w], edges repeated."""
+def blur(planes: Floats, sigma_px: float) -> None:
+    """Gaussian blur of planes [3, 112, 112] in place, edges repeated."""
     radius = max(1, math.ceil(2.5 * sigma_px))
     weights = [math.exp(-0.5 * (k / sigma_px) ** 2) for k in range(radius + 1)]
     total = weights[0] + 2 * sum(weights[1:])
-    for axis in (1, 2):
-        padding = [(0, 0), (0, 0), (0, 0)]
-        padding[axis] = (radius, radius)
-        wide = np.pad(planes, padding, mode="edge")
-        size = planes.shape[axis]
-
-        def cut(k: int, wide: Floats = wide, axis: int = axis, size: int = size) -> Floats:
-            return wide[:, k : k + size] if axis == 1 else wide[:, :, k : k + size]
-
-        planes = cut(radius) * (weights[0] / total)
+    wide = np.empty((3, SIZE + 2 * radius, SIZE), dtype=np.float32)
+    step = np.empty((3, SIZE, SIZE), dtype=np.float32)
+    middle = slice(radius, radius + SIZE)
+    # rows first, then columns by way of the transpose
+    for turned in (planes, planes.transpose(0, 2, 1)):
+        wide[:, middle] = turned
+        wide[:, :radius], wide[:, radius + SIZE :] = wide[:, middle][:, :1], wide[:, middle][:, -1:]
+        summed = wide[:, middle] * (weights[0] / total)
         for k in range(1, radius + 1):
-            planes += (cut(radius - k) + cut(radius + k)) * (weights[k] / total)
-    return planes
+            np.add(wide[:, radius - k : radius - k + SIZE], wide[:, radius + k : radius + k + SIZE], out=step)
+            step *= weights[k] / total
+            summed += step
+        turned[:] = summed
 
 
-def squeeze(picture: Bytes, quality: int) -> Bytes:
+def squeeze(image: Image.Image, quality: int) -> Image.Image:
     """Through JPEG and back."""
     with io.BytesIO() as stream:
-        image = Image.fromarray(picture)
         image.save(stream, format="JPEG", quality=quality)
         # straight to the decoder: what the header says is known
-        return np.asarray(Image.frombytes("RGB", image.size, stream.getbuffer(), "jpeg", "RGB", ""))
+        return Image.frombytes("RGB", image.size, stream.getvalue(), "jpeg", "RGB", "")

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import colorsys
-
 import numpy as np
 
-from hyperarc.data.drawn_head import Floats, Knobs
+from hyperarc.data.drawn_head import Floats, Knobs, fade
 
 
 def linear(*stops: tuple[float, float, float]) -> Floats:
@@ -19,6 +17,7 @@ def constant(red: float, green: float, blue: float) -> Floats:
     return np.array([red, green, blue], dtype=np.float32)[:, None, None, None]
 
 
+_THIRDS = constant(0, 4, 2)  # where red, green and blue lie on the circle of hues, in sixths
 DARK: Floats = linear((30, 20, 20)).T[:, :, None, None]
 _SKIN = linear((250, 216, 196), (240, 196, 168), (220, 168, 132), (182, 124, 86), (134, 88, 60), (88, 56, 40))
 _HAIR = linear((226, 194, 134), (168, 122, 76), (104, 70, 46), (58, 40, 32), (26, 23, 24))
@@ -34,14 +33,23 @@ def mix(first: Floats, second: Floats, share: Floats | float) -> Floats:
 
 def tint(color: Floats, *factors: Floats | float) -> Floats:
     """A color times a factor for each of red, green, blue."""
-    return np.stack([color[k] * factors[k] for k in range(3)])
+    tinted = np.empty((3, *color.shape[1:]), dtype=np.float32)
+    for plane, source, factor in zip(tinted, color, factors, strict=True):
+        np.multiply(source, factor, out=plane)
+    return tinted
 
 
 def hue(turn: Floats, saturation: Floats | float, value: Floats | float) -> Floats:
     """Colors from hue (turns), saturation and value, 0..1."""
-    parts = (np.broadcast_to(part, turn.shape).ravel().tolist() for part in (turn, saturation, value))
-    colors = [colorsys.hsv_to_rgb(h % 1.0, s, v) for h, s, v in zip(*parts, strict=True)]
-    return _standing(np.square(np.array(colors, dtype=np.float32)))
+    pale = np.abs((turn * 6 + _THIRDS) % 6 - 3)
+    pale -= 1
+    fade(pale)
+    pale -= 1
+    pale *= saturation
+    pale += 1
+    pale *= value
+    pale *= pale
+    return pale
 
 
 def _along(stops: Floats, share: Floats) -> Floats:

@@ -6,9 +6,10 @@ import functools
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from hyperarc.data.drawn_colors import hue, mix
-from hyperarc.data.drawn_head import HEIGHTS, Floats, Knobs, Lathe, Pose, Rows, fade
+from hyperarc.data.drawn_head import HEIGHTS, Floats, Knobs, Lathe, Pose, fade
 from hyperarc.data.drawn_skin import grain_tile
 from hyperarc.data.drawn_surface import entries, see_lathe
 
@@ -77,7 +78,7 @@ def hair_lathe(head: Lathe, style: Style) -> Lathe:
     b -= 4 * _hang()
     c = np.full_like(a, -46.0)
     c -= 2 * up2
-    return Lathe(a, b, c)
+    return Lathe(a, b, c, head.rows)
 
 
 def hairline(style: Style) -> Floats:
@@ -119,7 +120,7 @@ def see_hair(head: Lathe, style: Style, pose: Pose, sight: tuple[Floats, Floats]
     shell = see_lathe(hair_lathe(head, style), pose, u, v, ahead)
     y, ahead = shell.y, shell.ahead
     table, width = hairline(style), 39.0 + style.volume
-    offset = np.arange(len(u))[:, None, None] * len(_AROUND)
+    offset = np.arange(0, table.size, len(_AROUND), dtype=np.int32)[:, None, None]
     around = _around(u, ahead, pose, width)
     # locks hang from the temples back toward the ears and forward again at the jaw
     hang = y - 10.0
@@ -164,12 +165,12 @@ def _shine(strands: Floats, y: Floats, part: Floats) -> None:
     strands += 0.45
 
 
-def _look_up(table: Floats, around: Floats, gain: Floats, offset: Rows) -> Floats:
+def _look_up(table: Floats, around: Floats, gain: Floats, offset: npt.NDArray[np.int32]) -> Floats:
     place = around * gain
     place += 256
-    at = entries(place.astype(np.int32))
+    at = place.astype(np.int32)
     at += offset
-    return np.asarray(table.take(at))
+    return np.asarray(table.take(entries(at)))
 
 
 def _strands(y: Floats, around: Floats, curl: Floats) -> Floats:

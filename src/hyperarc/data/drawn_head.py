@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -49,7 +49,7 @@ class Knobs:
         return np.asarray(self._columns[self._place[name]])
 
     def __len__(self) -> int:
-        return self._columns.shape[1]
+        return len(self._columns[0])
 
     def pick(self, rows: Rows) -> Knobs:
         """The same columns of some rows."""
@@ -97,20 +97,21 @@ class Pose:
 
 @dataclass(frozen=True)
 class Lathe:
-    """Stacks of horizontal ellipses; arrays [B, T] over :data:`HEIGHTS`."""
+    """Stacks of horizontal ellipses: arrays [N, T] over :data:`HEIGHTS`, of which ``rows`` [B] are meant."""
 
     a: Floats
     b: Floats
     c: Floats
+    rows: Rows
 
     def pick(self, rows: Rows) -> Lathe:
-        """The lathes of some faces."""
-        return Lathe(self.a[rows], self.b[rows], self.c[rows])
+        """The lathes of some faces, in the same tables."""
+        return replace(self, rows=self.rows[rows])
 
     def slice_at(self, y: Floats | float) -> tuple[Floats, Floats, Floats]:
         """a, b and c at height y, each [B, 1, 1]."""
         entry = ((np.asarray(y, dtype=np.float32) - TOP) * (1 / STEP)).clip(0, len(HEIGHTS) - 1).astype(np.intp)
-        at = np.arange(len(self.a))[:, None, None] * len(HEIGHTS) + entry
+        at = self.rows[:, None, None] * len(HEIGHTS) + entry
         return self.a.take(at), self.b.take(at), self.c.take(at)
 
     def front(self, x: Floats | float, y: Floats | float) -> Floats:
@@ -173,7 +174,7 @@ def build_lathe(t: Knobs, chin: Floats) -> Lathe:
     b = front - c
     b *= np.sqrt(rise(1 - d4 * d4 * d2)) * deep
     a *= (end_y > HEIGHTS) & (HEIGHTS > -64)
-    return Lathe(rise(a), b, c)
+    return Lathe(rise(a), b, c, np.arange(len(a)))
 
 
 def rise(values: Floats) -> Floats:

@@ -61,11 +61,8 @@ def _light(f: Sitters, view: tuple[Floats, Floats], seed: int) -> tuple[Floats, 
     # hair shades the skin just below it, then covers it
     f.albedo[:, :, 3:] *= 1 - 0.35 * hair.front[:, :-3]
     paint(f.albedo, hair.front, hair.albedo)
-    depth = hair.w
-    depth -= surface.w
-    depth *= hair.soft
-    depth += surface.w
-    face = shade(f.albedo, normals(depth, pose.scale), n, 0.05 + 0.05 * n["skin_shine"])
+    paint(surface.w, hair.soft, hair.w)
+    face = shade(f.albedo, normals(surface.w, pose.scale), n, 0.05 + 0.05 * n["skin_shine"])
     scenes = (n["scene"].ravel() * 2**24).astype(np.int64).tolist()
     draws = np.array([np.random.default_rng([seed, scene]).random(5) for scene in scenes], dtype=np.float32)
     light = draw_backgrounds(n, draws[:, :4])

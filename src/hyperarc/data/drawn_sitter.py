@@ -52,9 +52,10 @@ class Sitters:
         )
 
     def around(self, center: Pair, half: Pair) -> Band:
-        """A band that holds all surface within the half sizes (units) of (x, y) and (-x, y)."""
-        outer = float(np.max(np.abs(center[0]) + half[0]))
-        top, bottom = float(np.min(center[1] - half[1])), float(np.max(center[1] + half[1]))
+        """A band that holds all surface within the half sizes (units) of (x, y) and (-x, y), x >= 0."""
+        outer = _most(center[0]) + _most(half[0])
+        tall = _most(half[1])
+        top, bottom = _least(center[1]) - tall, _most(center[1]) + tall
         everyone = len(self.faces) == len(self.surface.w)
         return self.surface.reach.band(None if everyone else self.faces, outer, top, bottom)
 
@@ -101,6 +102,14 @@ class Sitters:
         depth = part.open(self.surface.w)
         depth += spot
         part.put(self.surface.w, depth)
+
+
+def _most(value: Floats | float) -> float:
+    return float(value.max()) if isinstance(value, np.ndarray) else float(value)
+
+
+def _least(value: Floats | float) -> float:
+    return float(value.min()) if isinstance(value, np.ndarray) else float(value)
 
 
 def shape_face(f: Sitters) -> None:

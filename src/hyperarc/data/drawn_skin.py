@@ -87,7 +87,7 @@ def draw_skin(f: Sitters) -> None:
 def _draw_mole(f: Sitters) -> None:
     t = f.t
     x, y, radius = 27 * t["mole_x"], 22 + 26 * t["mole_y"], 1.6 + 1.4 * t["mole_size"]
-    part = f.around((x, y), (radius, radius))
+    part = f.around((np.abs(x), y), (radius, radius))
     far, dy, side = part.cut(f.surface.spots)
     far *= side
     off = ((far - x) ** 2 + (dy - y) ** 2) * (1 / (radius * radius))

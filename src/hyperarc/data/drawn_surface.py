@@ -70,8 +70,9 @@ def see_lathe(lathe: Lathe, pose: Pose, u: Floats, v: Floats, guess: Floats | No
     y -= (_first_guess(u, v) if guess is None else guess) * (pose.sin_pitch / pose.cos_pitch)
     entry = y - TOP
     entry *= 1 / STEP
-    at = entries(entry.clip(0, len(HEIGHTS) - 1, out=entry).astype(np.int32))
-    at += np.arange(len(at))[:, None, None] * len(HEIGHTS)
+    places = entry.clip(0, len(HEIGHTS) - 1, out=entry).astype(np.int32)
+    places += np.arange(0, lathe.c.size, len(HEIGHTS), dtype=np.int32)[:, None, None]
+    at = entries(places)
     ahead = lathe.c.take(at)
     d = u - ahead * pose.sin_yaw
     room = extent2.take(at)
@@ -79,7 +80,7 @@ def see_lathe(lathe: Lathe, pose: Pose, u: Floats, v: Floats, guess: Floats | No
     ahead *= pose.cos_yaw
     d *= skew.take(at)
     ahead -= d
-    inside = np.sqrt(np.maximum(room, np.zeros_like(room), out=d), out=d)
+    inside = np.sqrt(room.clip(np.float32(0), np.float32(3e38), out=d), out=d)
     inside *= gain.take(at)
     ahead += inside
     room *= sharp.take(at)

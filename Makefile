@@ -4,6 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
+# matplotlib's font list stays in the clone too: nothing outside it is touched but pip's cache
+export MPLCONFIGDIR := $(CURDIR)/$(VENV)/matplotlib
+
 .PHONY: demo test lint types docs bench clean
 
 $(STAMP): pyproject.toml constraints.txt

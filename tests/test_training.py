@@ -626,3 +626,11 @@ def test_tensorboard_writes_its_files(tmp_path: Path) -> None:
     tracker.close()
     log.close()
     assert list((tmp_path / "tensorboard").iterdir())
+
+
+def test_learned_margins_do_not_decay() -> None:
+    head = create_head("adaptiveface", num_classes=5, embedding_dim=4)
+    optimizer = make_optimizer(Optimizer(weight_decay=0.1), torch.nn.Linear(2, 2), head)
+    decay_of = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
+    assert decay_of[id(head.margin.margins)] == 0.0
+    assert decay_of[id(head.centers.weight)] == 0.1

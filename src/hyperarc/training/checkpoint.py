@@ -99,7 +99,8 @@ class Checkpoints:
 def recipe_digest(recipe: Recipe) -> str:
     """Digest of what must not change between two sittings: all but the evaluations, trackers and upkeep."""
     content = recipe.model_dump(mode="json", exclude={"evaluation", "description"})
-    upkeep = ("checkpoint_every", "checkpoint_every_s", "keep_checkpoints", "evaluate_every_epochs", "trackers")
+    upkeep = {"checkpoint_every", "checkpoint_every_s", "keep_checkpoints", "keep_heap"}
+    upkeep |= {"evaluate_every_epochs", "trackers"}
     content["training"] = {k: v for k, v in content["training"].items() if k not in upkeep}
     content["data"] = {k: v for k, v in content["data"].items() if k not in ("workers", "cache_mb", "licence")}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]

@@ -55,7 +55,7 @@ def choose_hardware(training: Training) -> Hardware:
         name=torch.cuda.get_device_name() if device == "cuda" else torch.backends.cpu.get_cpu_capability(),
         huge_pages=os.environ.get("THP_MEM_ALLOC_ENABLE") == "1",
         matmul=training.matmul,
-        kept_heap=device == "cpu" and keep_freed_memory(),
+        kept_heap=device == "cpu" and training.keep_heap and keep_freed_memory(),
     )
 
 
@@ -63,7 +63,8 @@ def keep_freed_memory() -> bool:
     """Let glibc keep freed memory instead of handing it back; False where the C library is another.
 
     A training step on CPU frees and takes the same gigabyte of activations; handed back, every page of it is
-    faulted in and zeroed again, which is 5 to 10 % of a step.
+    faulted in and zeroed again, which is 10 to 25 % of a step. Kept, the peak is 40 to 70 % higher, as holes stay
+    (benchmarks/README.md).
     """
     if platform.libc_ver()[0] != "glibc":
         return False

@@ -38,8 +38,7 @@ class _Chunked(torch.autograd.Function):
         for block in _blocks(rows, weight, labels, plan):
             cosine = block.cosines(rows, bias)[0]
             target[block.rows] = cosine[block.rows, block.slots]
-            logit = cosine.clone() if plan.negative_map is None else plan.negative_map(cosine)
-            logit = logit.mul_(plan.scale)
+            logit = plan.scale * (cosine if plan.negative_map is None else plan.negative_map(cosine))
             logit[block.rows, block.slots] = -torch.inf
             log_sum = torch.logaddexp(log_sum, logit.logsumexp(dim=1))
             cosine[block.rows, block.slots] = -torch.inf

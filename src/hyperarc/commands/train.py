@@ -134,6 +134,7 @@ def new_state(recipe: Recipe, people: int, hardware: Hardware) -> TrainingState:
         sub_centers=recipe.head.sub_centers,
         sample_rate=recipe.head.sample_rate,
         memory_mb=recipe.head.memory_mb,
+        auxiliary=recipe.head.auxiliary,
         seed=recipe.seed,
         **recipe.head.arguments,
     )

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from hyperarc.errors import DataError, HyperArcError, unknown_name
 from hyperarc.geometry import unit
+from hyperarc.heads.auxiliary import Auxiliary, create_auxiliary
 from hyperarc.heads.centers import Centers
 from hyperarc.heads.sweep import Plan, Swept, chunked_sweep, cosines, reference_sweep
 from hyperarc.margins import Margin, create_margin
@@ -32,12 +33,14 @@ class HeadOutput:
         target_cosine: [N] cosine to the true center, without margin, detached.
         nearest_negative_cosine: [N] largest cosine to any other center, without margin, detached.
         accuracy: share of rows nearer to their own center than to any other, without margin.
+        auxiliary: name -> unweighted value of each auxiliary loss, detached.
     """
 
     loss: Tensor
     target_cosine: Tensor
     nearest_negative_cosine: Tensor
     accuracy: Tensor
+    auxiliary: dict[str, Tensor] = field(default_factory=dict)
 
 
 class Head(nn.Module):
@@ -46,6 +49,7 @@ class Head(nn.Module):
     Attributes:
         centers: the class centers, ``centers.weight`` is [C, K, d].
         margin: the margin; its running state are registered buffers.
+        auxiliary: losses added to the margin's, by name.
     """
 
     def __init__(self, centers: Centers, margin: Margin, *, sweep: str = "chunked", memory_mb: float = 64.0) -> None:
@@ -56,6 +60,7 @@ class Head(nn.Module):
             raise HyperArcError(f"memory_mb must be positive, got {memory_mb}")
         self.centers = centers
         self.margin = margin
+        self.auxiliary = nn.ModuleDict()
         self.sweep = sweep
         self.memory_mb = memory_mb
 
@@ -65,6 +70,7 @@ class Head(nn.Module):
         with torch.autocast(embeddings.device.type, enabled=False):
             rows, norm = self._rows(embeddings)
             weight, bias = self._weights(rows)
+            people = labels  # in the whole; a sampled sweep counts its classes anew
             classes = self.centers.sample(labels)
             if classes is not None:
                 weight, labels = weight[classes], torch.searchsorted(classes, labels)
@@ -77,11 +83,17 @@ class Head(nn.Module):
                         before = SWEEPS[self.sweep](rows, weight, labels, self._plan(target, norm, bias))
                         self.margin.rescale(target, before.log_sum)
             swept = SWEEPS[self.sweep](rows, weight, labels, self._plan(target, norm, bias))
-            logit = self.margin.scale * self.margin.target(swept.target, norm, labels)
+            logit = self.margin.scale * self.margin.target(swept.target, norm, people)
             loss = self.margin.loss(logit, swept.log_sum, swept.nearest_k).mean()
             penalty = self.margin.penalty(norm)
             loss = loss if penalty is None else loss + penalty
-            return self._output(loss, swept, rows.detach(), weight.detach(), labels)
+            values = {}
+            for added_name, added in self._auxiliary().items():
+                value = added(embeddings.to(rows.dtype), people, self.centers.weight.to(rows.dtype))
+                loss = loss + added.weight * value
+                values[added_name] = value.detach()
+            out = self._output(loss, swept, rows.detach(), weight.detach(), labels)
+            return replace(out, auxiliary=values)
 
     def logits(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """[N, C] scaled margin logits, all at once: for looking and testing. A label of -1 gets no margin."""
@@ -115,6 +127,9 @@ class Head(nn.Module):
         with torch.no_grad():
             margined = self.margin.target(cosine, torch.full_like(cosine, math.sqrt(dim)), cosine.new_zeros(1).long())
         return float(F.softplus(torch.tensor(log_sum) - scale * float(margined)))
+
+    def _auxiliary(self) -> dict[str, Auxiliary]:
+        return {name: added for name, added in self.auxiliary.items() if isinstance(added, Auxiliary)}
 
     def _weights(self, rows: Tensor) -> tuple[Tensor, Tensor | None]:
         bias = self.centers.bias
@@ -185,6 +200,7 @@ def create_head(
     seed: int = 0,
     sweep: str = "chunked",
     memory_mb: float = 64.0,
+    auxiliary: Mapping[str, Mapping[str, Any]] | None = None,
     **margin_args: Any,
 ) -> Head:
     """A head with the margin called ``name``.
@@ -198,6 +214,7 @@ def create_head(
         seed: of the initial centers and of the sampling.
         sweep: "chunked", or "reference" (dense, for tests and small C).
         memory_mb: what the chunked sweep may hold beside inputs and results.
+        auxiliary: losses to add, name -> arguments (``weight`` among them): intra, inter, triplet, center.
         margin_args: the margin's own arguments, such as ``scale`` and ``margin``.
 
     Errors: unknown names and arguments name the nearest known ones; values out of range say so.
@@ -218,4 +235,9 @@ def create_head(
         bias=bool(getattr(margin, "bias", False)),
         seed=seed,
     )
-    return Head(centers, margin, sweep=sweep, memory_mb=memory_mb)
+    head = Head(centers, margin, sweep=sweep, memory_mb=memory_mb)
+    for added, arguments in (auxiliary or {}).items():
+        loss = create_auxiliary(added, **arguments)
+        loss.for_classes(num_classes, embedding_dim)
+        head.auxiliary[added] = loss
+    return head

@@ -86,6 +86,7 @@ def _step(
     training, hardware = plan.recipe.training, plan.hardware
     state.optimizer.zero_grad(set_to_none=True)
     sums = torch.zeros(4, dtype=torch.float64)  # loss, target angle, nearest-wrong angle, accuracy
+    added: dict[str, float] = {}
     parts = zip(batch.images.chunk(training.accumulate), batch.labels.chunk(training.accumulate), strict=True)
     for images, labels in parts:
         inputs = model_input(images, plan.contract, hardware.device, training.channels_last)
@@ -95,6 +96,8 @@ def _step(
         state.scaler.scale(out.loss / training.accumulate).backward()
         angles = [c.clamp(-1, 1).acos().rad2deg().mean() for c in (out.target_cosine, out.nearest_negative_cosine)]
         sums += torch.stack([out.loss.detach(), *angles, out.accuracy]).double().cpu() / training.accumulate
+        for name, value in out.auxiliary.items():
+            added[name] = added.get(name, 0.0) + float(value) / training.accumulate
     state.scaler.unscale_(state.optimizer)
     norm = clip(state.backbone, plan.recipe.optimizer.clip_norm)
     head_norm = clip(state.head, plan.recipe.optimizer.clip_norm)
@@ -115,6 +118,7 @@ def _step(
         "learning_rate": plan.recipe.optimizer.lr * plan.rate(batch.step),
         "gradient_norm": float(norm),
         "head_gradient_norm": float(head_norm),
+        **added,
     }
 
 

@@ -1,0 +1,62 @@
+"""What an auxiliary loss answers, and the registry that finds its file."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from torch import Tensor, nn
+
+from hyperarc.errors import HyperArcError, unknown_name
+from hyperarc.registry import Registry
+
+auxiliaries: Registry[type[Auxiliary]] = Registry("auxiliary loss", "hyperarc.heads.auxiliary")
+
+
+class Auxiliary(nn.Module):
+    """Base of the losses that are added to a head's own.
+
+    Args:
+        weight: factor on the loss when it is added.
+    """
+
+    default_weight = 1.0
+
+    def __init__(self, *, weight: float | None = None) -> None:
+        super().__init__()
+        self.weight = self.default_weight if weight is None else weight
+        if self.weight < 0:
+            raise HyperArcError(f"weight must not be negative, got {weight}")
+
+    def for_classes(self, num_classes: int, embedding_dim: int) -> None:
+        """Make what depends on the number of classes; called once, before the first batch."""
+
+    def forward(self, embeddings: Tensor, labels: Tensor, centers: Tensor) -> Tensor:
+        """The unweighted loss of raw embeddings [N, d], labels [N] and raw centers [C, K, d]."""
+        raise TypeError(f"{type(self).__name__} does not say what its loss is")
+
+
+def auxiliary_names() -> list[str]:
+    """Names of all auxiliary losses, sorted.
+
+    Example:
+        >>> auxiliary_names()
+        ['center', 'inter', 'intra', 'triplet']
+    """
+    return auxiliaries.names()
+
+
+def create_auxiliary(name: str, **arguments: Any) -> Auxiliary:
+    """Build the auxiliary loss called ``name``; an unknown name or argument names the nearest known ones.
+
+    Example:
+        >>> create_auxiliary("triplet", margin=0.2).margin
+        0.2
+    """
+    cls = auxiliaries.get(name)
+    known = [p for p in inspect.signature(cls).parameters if p != "rest"]
+    known += [p for p in inspect.signature(Auxiliary).parameters if p not in known]
+    for argument in arguments:
+        if argument not in known:
+            raise unknown_name(f"argument of auxiliary loss {name!r}:", argument, known)
+    return cls(**arguments)

@@ -1,0 +1,61 @@
+"""Center loss: running centers in Euclidean space that pull their samples.
+
+Wen, Zhang, Li, Qiao: "A Discriminative Feature Learning Approach for Deep Face Recognition", ECCV 2016, eq. 2 to 4.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hyperarc.errors import HyperArcError
+from hyperarc.heads.auxiliary.auxiliary import Auxiliary, auxiliaries
+
+
+@auxiliaries.register("center")
+class Center(Auxiliary):
+    """sum of ||x_i - c_{y_i}||^2 / (2N) on raw embeddings; weight (the paper's lambda) 0.003.
+
+    The centers are no parameters: in training mode each batch moves them by alpha times
+    sum_{i: y_i = j} (c_j - x_i) / (1 + n_j), n_j the class's count in the batch.
+
+    Args:
+        alpha: 0.5.
+
+    Attributes:
+        centers: buffer [C, d], from 0.
+
+    Example:
+        >>> center = Center(alpha=1.0)
+        >>> center.for_classes(2, 2)
+        >>> float(center(torch.tensor([[2.0, 0.0]]), torch.tensor([1]), torch.zeros(2, 1, 2))), center.centers.tolist()
+        (2.0, [[0.0, 0.0], [1.0, 0.0]])
+    """
+
+    default_weight = 0.003
+
+    def __init__(self, *, alpha: float = 0.5, **rest: Any) -> None:
+        super().__init__(**rest)
+        if not 0.0 <= alpha <= 1.0:
+            raise HyperArcError(f"alpha must be in [0, 1], got {alpha}")
+        self.alpha = alpha
+        self.centers: Tensor
+        self.register_buffer("centers", torch.zeros(0, 0))
+
+    def for_classes(self, num_classes: int, embedding_dim: int) -> None:
+        self.centers = torch.zeros(num_classes, embedding_dim)
+
+    def forward(self, embeddings: Tensor, labels: Tensor, centers: Tensor) -> Tensor:
+        own = self.centers[labels].to(embeddings.dtype)
+        loss = (embeddings - own).square().sum() / (2 * len(labels))
+        if self.training:
+            self._move(embeddings.detach(), labels)
+        return loss
+
+    def _move(self, embeddings: Tensor, labels: Tensor) -> None:
+        rows = embeddings.to(self.centers.dtype)
+        difference = torch.zeros_like(self.centers).index_add_(0, labels, self.centers[labels] - rows)
+        counts = torch.bincount(labels, minlength=len(self.centers)).to(self.centers.dtype)
+        self.centers -= self.alpha * difference / (1.0 + counts)[:, None]

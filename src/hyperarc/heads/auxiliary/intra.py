@@ -1,0 +1,26 @@
+"""Intra-loss: the angle between a sample and its center. ArcFace (arXiv 1801.07698v3), equation 5."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from hyperarc.geometry import angle, unit
+from hyperarc.heads.auxiliary.auxiliary import Auxiliary, auxiliaries
+
+
+@auxiliaries.register("intra")
+class Intra(Auxiliary):
+    """mean of theta_{y_i} / pi; added with weight 1 in the paper.
+
+    Example:
+        >>> centers = torch.eye(2)[:, None]
+        >>> float(Intra()(torch.tensor([[0.0, 3.0]]), torch.tensor([0]), centers))  # 90 degrees off
+        0.5
+    """
+
+    def forward(self, embeddings: Tensor, labels: Tensor, centers: Tensor) -> Tensor:
+        cosine = torch.einsum("nd,nkd->nk", unit(embeddings), unit(centers[labels])).amax(dim=1)
+        return angle(cosine).mean() / math.pi

@@ -237,3 +237,14 @@ def test_adacos_over_steps(shared: Path, case: str, sweep: str) -> None:
             head.margin.scale.fill_(float(golden[f"{k}_s_before"].squeeze()))
         step(head, golden, f"{k}_")
         np.testing.assert_allclose(head.margin.scale, golden[f"{k}_s_after"].squeeze(), rtol=1e-9)
+
+
+def test_a_softmax_without_annealing_is_pytorch_metric_learnings(shared: Path) -> None:
+    golden, hyper = load(shared, "pml_sphereface")
+    head = make("a_softmax", golden["weight"], "chunked", margin=hyper["margin"], base=0.0, lambda_min=0.0)
+    embeddings = torch.tensor(golden["emb"], requires_grad=True)
+    loss = head(embeddings, torch.tensor(golden["labels"])).loss
+    loss.backward()
+    np.testing.assert_allclose(loss.item(), golden["loss"], rtol=1e-9)
+    theirs = golden["grad_emb"]
+    np.testing.assert_allclose(embeddings.grad, theirs, rtol=1e-6, atol=1e-9 * np.abs(theirs).max())

@@ -415,3 +415,12 @@ def test_a_full_disk_in_the_midst_of_a_run_can_be_resumed(
     monkeypatch.undo()
     finish(recipe, folder, "auto")
     assert_same_end(folder, unbroken)
+
+
+def test_a_checkpoint_of_other_faces(recipe: Recipe, stopped: Path) -> None:
+    checkpoints = Checkpoints(stopped / "checkpoints", recipe)
+    newest = checkpoints.latest()
+    assert newest is not None
+    checkpoints.data = "0123456789abcdef"
+    with pytest.raises(CheckpointError, match="was trained on other faces than the recipe finds now"):
+        checkpoints.load(newest, None)  # type: ignore[arg-type]  # refused before the state is touched

@@ -87,6 +87,7 @@ def train(recipe: Recipe, folder: Path, start: Start, show: Show) -> Trained:
     state = new_state(recipe, faces.kept.num_people, hardware)
     if start.source is not None and checkpoint is None:
         show.note(_fine_tune_from(open_artifact(start.source), recipe, state, faces))
+    checkpoints.data = faces.digest()
     if checkpoint is not None:
         checkpoints.load(checkpoint, state)
         show.note(f"resumed from {checkpoint.name}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,15 @@ class TrainingSet:
     sources: tuple[Source, ...]
     manifest: Manifest
     kept: Manifest
+
+    def digest(self) -> str:
+        """First 16 hexadecimal digits of the SHA-256 of the kept faces: sources, keys and labels, row by row."""
+        content = hashlib.sha256()
+        for start in range(0, len(self.kept), 65536):
+            rows = np.arange(start, min(start + 65536, len(self.kept)))
+            content.update("\n".join(self.kept.faces(rows)).encode())
+            content.update(self.kept.labels[rows].tobytes() + self.kept.source_codes[rows].tobytes())
+        return content.hexdigest()[:16]
 
 
 class SwappedColors:

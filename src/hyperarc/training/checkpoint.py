@@ -34,12 +34,16 @@ class Checkpoints:
         folder: where ``step-00001000.safetensors`` files go.
         recipe: of the run; a checkpoint of another recipe is refused.
         keep: how many of the last are kept.
+
+    Attributes:
+        data: digest of the faces trained on, once they are known; a checkpoint made on others is refused.
     """
 
     def __init__(self, folder: Path, recipe: Recipe, keep: int = 2) -> None:
         self.folder = folder
         self.recipe = recipe
         self.keep = keep
+        self.data = ""
 
     def save(self, state: TrainingState) -> Path:
         """Write the state of this step; drop the oldest beyond ``keep``, and those of later, abandoned steps."""
@@ -49,6 +53,7 @@ class Checkpoints:
             "format": FORMAT,
             "step": str(state.step),
             "recipe": recipe_digest(self.recipe),
+            "data": self.data,
             "numbers": json.dumps(numbers),
             "sha256": _digest(tensors),
         }
@@ -76,6 +81,12 @@ class Checkpoints:
                 "belongs to a run with another recipe",
                 where=path,
                 mend="resume with the recipe saved beside it, or start a new run with another name",
+            )
+        if self.data and about.get("data", self.data) not in ("", self.data):
+            raise CheckpointError(
+                "was trained on other faces than the recipe finds now",
+                where=path,
+                mend="bring the faces back as manifest.parquet beside it lists them, or start a new run",
             )
         if about["sha256"] != _digest(tensors):
             raise CheckpointError(

@@ -7,8 +7,9 @@ at the first look-up, never at ``import hyperarc``.
 from __future__ import annotations
 
 import importlib
+import inspect
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Generic, TypeVar
 
 from hyperarc.errors import unknown_name
@@ -58,6 +59,18 @@ class Registry(Generic[T]):
         if name not in self._things:
             raise unknown_name(self.kind, name, self._things)
         return self._things[name]
+
+    def argument_names(self, name: str, base: Callable[..., object]) -> list[str]:
+        """Arguments that ``name`` takes, those that it hands on to ``base`` as ``**rest`` included."""
+        own = [key for key in inspect.signature(self.get(name)).parameters if key != "rest"]  # type: ignore[arg-type]
+        return own + [key for key in inspect.signature(base).parameters if key not in own]
+
+    def check_arguments(self, name: str, base: Callable[..., object], given: Iterable[str]) -> None:
+        """Raise :class:`UnknownNameError` naming the nearest known arguments unless all of ``given`` are known."""
+        known = self.argument_names(name, base)
+        for argument in given:
+            if argument not in known:
+                raise unknown_name(f"argument of {self.kind} {name!r}:", argument, known)
 
     def _fill(self) -> None:
         if self._package is None:

@@ -12,7 +12,6 @@ nothing of ranks, chunks, sampling, sub-centers or precision: the head takes car
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -21,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hyperarc.errors import HyperArcError, unknown_name
+from hyperarc.errors import HyperArcError
 from hyperarc.registry import Registry
 
 margins: Registry[type[Margin]] = Registry("margin", "hyperarc.margins")
@@ -152,13 +151,8 @@ def create_margin(name: str, **arguments: Any) -> Margin:
         >>> create_margin("cosface", margin=0.4).margin
         0.4
     """
-    cls = margins.get(name)
-    known = [p for p in inspect.signature(cls).parameters if p != "rest"]
-    known += [p for p in inspect.signature(Margin).parameters if p not in known]
-    for argument in arguments:
-        if argument not in known:
-            raise unknown_name(f"argument of margin {name!r}:", argument, known)
-    return cls(**arguments)
+    margins.check_arguments(name, Margin, arguments)
+    return margins.get(name)(**arguments)
 
 
 def positive(name: str, value: float) -> float:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 from torch import Tensor, nn
 
-from hyperarc.errors import HyperArcError, unknown_name
+from hyperarc.errors import HyperArcError
 from hyperarc.registry import Registry
 
 auxiliaries: Registry[type[Auxiliary]] = Registry("auxiliary loss", "hyperarc.heads.auxiliary")
@@ -53,10 +52,5 @@ def create_auxiliary(name: str, **arguments: Any) -> Auxiliary:
         >>> create_auxiliary("triplet", margin=0.2).margin
         0.2
     """
-    cls = auxiliaries.get(name)
-    known = [p for p in inspect.signature(cls).parameters if p != "rest"]
-    known += [p for p in inspect.signature(Auxiliary).parameters if p not in known]
-    for argument in arguments:
-        if argument not in known:
-            raise unknown_name(f"argument of auxiliary loss {name!r}:", argument, known)
-    return cls(**arguments)
+    auxiliaries.check_arguments(name, Auxiliary, arguments)
+    return auxiliaries.get(name)(**arguments)

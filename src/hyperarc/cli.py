@@ -99,6 +99,24 @@ def evaluate(
     _print(judgement.result.as_dict(), f"{judgement.result.name}: {judgement.headline()}\nreport {report}", as_json)
 
 
+@app.command()
+def plots(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Figures, or losses such as arcface; none draws all comparing figures.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Where the figures go.")] = Path("runs/plots"),
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Draw the losses: target-logit curves, decision boundaries, gradients, a toy in two dimensions; SVG and PNG."""
+    from hyperarc.commands.plots import plots as run_plots
+    from hyperarc.commands.show import Show
+
+    written = run_plots(names or [], out, Show(quiet=quiet))
+    figures = {name: [str(path) for path in paths] for name, paths in written.items()}
+    _print({"figures": figures}, "\n".join(path for paths in figures.values() for path in paths), as_json)
+
+
 def main() -> None:
     """Run the command line; an error that the user can mend is one paragraph and exit code 1."""
     # Huge pages halve the time of large heads on CPU; torch reads the switch when it is loaded.

@@ -1,7 +1,8 @@
 """Names to things: a registry fills itself from the modules of one package.
 
 A newcomer adds a margin, backbone or protocol by adding one file; nothing else is edited. The package is imported
-at the first look-up, never at ``import hyperarc``.
+at the first look-up, never at ``import hyperarc``. So are the modules that other installed packages name as entry
+points of a group called like the package, such as ``hyperarc.margins``.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ import importlib
 import inspect
 import pkgutil
 from collections.abc import Callable, Iterable
+from importlib import metadata
 from typing import Generic, TypeVar
 
-from hyperarc.errors import unknown_name
+from hyperarc.errors import HyperArcError, unknown_name
 
 T = TypeVar("T")
 
@@ -22,7 +24,7 @@ class Registry(Generic[T]):
 
     Args:
         kind: singular noun for error messages, such as ``"margin"``.
-        package: dotted name of the package whose modules declare the things.
+        package: dotted name of the package whose modules declare the things, and of the group of entry points.
 
     Example:
         >>> shapes = Registry[type]("shape")
@@ -36,12 +38,16 @@ class Registry(Generic[T]):
         self.kind = kind
         self._package = package
         self._things: dict[str, T] = {}
+        self._entries_loaded = False
 
     def register(self, name: str) -> Callable[[T], T]:
-        """Declare the decorated thing under ``name``; declaring a name twice is an error."""
+        """Declare the decorated thing under ``name``; declaring a name twice is an error.
+
+        A thing of the same module and name takes its older self's place: a notebook's cell may be run again.
+        """
 
         def declare(thing: T) -> T:
-            if name in self._things and self._things[name] is not thing:
+            if name in self._things and _home(self._things[name]) != _home(thing):
                 raise ValueError(f"{self.kind} {name!r} is declared twice")
             self._things[name] = thing
             return thing
@@ -78,3 +84,22 @@ class Registry(Generic[T]):
         package = importlib.import_module(self._package)
         for module in pkgutil.iter_modules(package.__path__):
             importlib.import_module(f"{self._package}.{module.name}")
+        if not self._entries_loaded:
+            for entry in metadata.entry_points(group=self._package):
+                _load(entry, self._package)
+            self._entries_loaded = True
+
+
+def _load(entry: metadata.EntryPoint, group: str) -> None:
+    try:
+        entry.load()
+    except Exception as error:
+        raise HyperArcError(
+            f"cannot be imported: {type(error).__name__}: {error}",
+            where=f"entry point {entry.name} = {entry.value} of {group}",
+            mend="mend or uninstall the package that declares it",
+        ) from error
+
+
+def _home(thing: object) -> tuple[object, object]:
+    return getattr(thing, "__module__", thing), getattr(thing, "__qualname__", thing)

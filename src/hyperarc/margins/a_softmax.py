@@ -24,6 +24,8 @@ class ASoftmax(Margin):
     psi(theta) = (-1)^k cos(m theta) - 2k with k = floor(m theta / pi) falls over all of [0, pi]; lambda falls with
     the iteration: max(lambda_min, base (1 + gamma iteration)^(-power)).
 
+    Use it to repeat SphereFace as published; arcface and cosface train without annealing.
+
     Args:
         margin: m, a positive integer; 4 as in the paper.
         base, gamma, power, lambda_min: of the schedule; 1000, 0.12, 1 and 5 as in the authors' configuration, with

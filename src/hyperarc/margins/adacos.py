@@ -21,6 +21,8 @@ LEAST_SCALE = 1.0  # a confident model has B_avg < 1, from which the formula wou
 class AdaCosFixed(Margin):
     """Norm-softmax with the constant scale sqrt(2) ln(C - 1).
 
+    Use it for a scale that fits the number of people and never moves.
+
     Attributes:
         scale: buffer, known once the number of classes is.
 
@@ -53,6 +55,8 @@ class AdaCos(AdaCosFixed):
     """Norm-softmax with s = ln(B_avg) / cos(min(pi/4, median theta_y)), chosen anew from every batch.
 
     B_avg is the batch mean of sum_{j != y} exp(s c_j) at the scale as it was. The scale never falls below 1.
+
+    Use it where nothing shall be tuned: it has no margin, and chooses its scale as the angles shrink.
 
     Attributes:
         scale: buffer, from sqrt(2) ln(C - 1).

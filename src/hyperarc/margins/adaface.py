@@ -22,6 +22,9 @@ class AdaFace(Margin):
     z = clip(h (||x|| - mu) / (sigma + 1e-3), -1, 1), without gradient: -1 (poor) is ArcFace-like, 0 is CosFace, +1
     (good) a negative angular margin.
 
+    Use it on pictures of mixed quality: hard samples get weight where the picture is good, and less where nobody
+    could tell.
+
     Args:
         margin: m; 0.4.
         h: 0.333, so that about two thirds of the lengths lie within (-1, 1).

@@ -23,6 +23,8 @@ class AdaptiveFace(Margin):
 
     A class pushes its margin down whenever it is seen, so rare classes keep larger ones.
 
+    Use it where people have very different numbers of faces.
+
     Args:
         penalty_weight: lambda; 70.
         margin_init: range that the margins are drawn from at the start; (0.3, 0.4).

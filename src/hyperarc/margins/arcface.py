@@ -18,6 +18,8 @@ from hyperarc.margins.margin import Margin, register
 class ArcFace(Margin):
     """Target cos(theta_y + m).
 
+    Use it first: a constant margin along the arc, and what most published comparisons refer to.
+
     Args:
         margin: m in radians; 0.5 is the paper's.
         beyond_pi: what happens once theta_y + m passes pi (see :mod:`hyperarc.margins.beyond_pi`); "raw" gives parity

@@ -18,6 +18,8 @@ from hyperarc.margins.margin import Margin, positive, register
 class Combined(Margin):
     """Target cos(m1 theta_y + m2) - m3.
 
+    Use it to tune angular and cosine margins together, or any two of the three kinds.
+
     Args:
         m1: factor on the angle (SphereFace).
         m2: radians added to the angle (ArcFace).

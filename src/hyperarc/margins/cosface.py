@@ -18,6 +18,8 @@ from hyperarc.margins.margin import Margin, register
 class CosFace(Margin):
     """Target cos(theta_y) - m.
 
+    Use it where arcface is hard to train: the gradient in the cosine is s at every angle, and there is no pi to pass.
+
     Args:
         margin: m in cosine; 0.35 as in the ArcFace paper's tables, 0.4 in arcface_torch's large-scale recipes.
         easy: apply the margin only where cos(theta_y) > 0, as the MV-Softmax authors' AM baseline does.

@@ -20,6 +20,8 @@ from hyperarc.margins.margin import Margin, register
 class CurricularFace(Margin):
     """Target cos(theta_y + m); negatives harder than it, cos(theta_j) > cos(theta_y + m), become c_j (t + c_j).
 
+    Use it on data of mixed difficulty: hard negatives count less while t is small, and more as training goes on.
+
     Args:
         margin: m in radians; 0.5.
         momentum: of t; 0.99.

@@ -25,6 +25,8 @@ MARGINS = {"arc": 0.5, "cos": 0.35}
 class ElasticFace(Margin):
     """Target cos(theta_y + e) or cos(theta_y) - e with e ~ N(margin, sigma^2), one draw a sample and step.
 
+    Use it where one margin for all samples is too rigid, at the price of one more number to choose, sigma.
+
     Args:
         kind: "arc" or "cos".
         margin: mean of the draws; None for 0.5 (arc) or 0.35 (cos).

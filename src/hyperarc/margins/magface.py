@@ -25,6 +25,8 @@ class MagFace(Margin):
     m(a) = (u_margin - l_margin) / (u_a - l_a) (a - l_a) + l_margin; penalty_weight * mean g(a), g(a) = 1/a + a/u_a^2.
     Gradient flows into the length through both, except outside [l_a, u_a].
 
+    Use it where the norm of an embedding shall say how good the picture is.
+
     Args:
         l_margin, u_margin: margin in radians at l_a and u_a; 0.45 and 0.8.
         l_a, u_a: lengths between which the margin grows; 10 and 110.

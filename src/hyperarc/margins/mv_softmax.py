@@ -24,6 +24,9 @@ MARGINS = {"arc": 0.5, "am": 0.35}
 class MVSoftmax(Margin):
     """Target f = cos(theta_y + m) or cos(theta_y) - m; negatives with c_j > f become (1 + t) c_j + t, or c_j + t.
 
+    Use it on clean labels with many easy samples: weight goes to the negatives that beat the target, and a wrong
+    label has such negatives too.
+
     Args:
         kind: "arc" for an angular, "am" for a cosine margin.
         margin: m; None for 0.5 (arc) or 0.35 (am).

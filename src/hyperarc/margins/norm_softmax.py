@@ -12,6 +12,8 @@ from hyperarc.margins.margin import Margin, register
 class NormSoftmax(Margin):
     """Target cos(theta_y), without a margin.
 
+    Use it as the zero of every margin: what a margin gains is measured against it.
+
     Args:
         scale: s; 64 as for the margins. The journal version of ArcFace found 20 to be the best without a margin.
 

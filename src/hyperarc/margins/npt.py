@@ -19,6 +19,8 @@ from hyperarc.margins.margin import Margin, positive, register
 class NPT(Margin):
     """Loss 2 r^2 sum over the k nearest negatives of max(0, cos(theta_q) - cos(theta_y) + delta).
 
+    Use it to train without scale and softmax; only the nearest negatives of a sample get a gradient.
+
     Args:
         delta: Delta / (2 r^2), in cosine; 0.5 is the paper's best, Delta = r^2.
         radius: r; 1. It only multiplies the loss.

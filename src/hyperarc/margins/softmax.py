@@ -12,6 +12,8 @@ from hyperarc.margins.margin import Margin, register
 class Softmax(Margin):
     """Target <x, w_y> (+ b_y), nothing normalized and no scale.
 
+    Use it as the baseline of the family, and as the start of trainings that a margin makes too hard at first.
+
     Args:
         bias: add a learned bias per class; insightface's MXNet baseline trains with and without.
 

@@ -25,6 +25,9 @@ Beyond = Literal["psi", "raw"]
 class SphereFace(Margin):
     """Target cos(m1 theta_y).
 
+    Use it to compare with the multiplicative margin of the ArcFace paper's tables; its margin vanishes with the
+    angle.
+
     Args:
         margin: m1; 1.35 as in the ArcFace paper's tables.
         beyond_pi: "psi" goes on falling, psi(theta) = (-1)^k cos(m1 theta) - 2k with k = floor(m1 theta / pi), as

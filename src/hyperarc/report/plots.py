@@ -135,6 +135,15 @@ def angle_histogram(
         1
     """
     figure, (axes,) = new_figure(5.6, 4.0)
+    draw_angles(axes, genuine_deg, impostor_deg, threshold_deg)
+    axes.set(xlabel="Angle", ylabel="Share of pairs", title=title)
+    return figure
+
+
+def draw_angles(
+    axes: Axes, genuine_deg: npt.ArrayLike, impostor_deg: npt.ArrayLike, threshold_deg: float | None = None
+) -> None:
+    """The lines of :func:`angle_histogram` on axes that are there already."""
     edges = np.arange(0.0, 181.0, 2.0)
     tallest = 0.0
     for name, angles, color in (
@@ -151,11 +160,10 @@ def angle_histogram(
         axes.axvline(median, color=color, linewidth=1.0, linestyle=(0, (4, 3)))
     if threshold_deg is not None:
         axes.axvline(threshold_deg, color=INK, linewidth=1.3, label=f"Threshold {threshold_deg:.1f}°")
-    axes.set(xlim=(0, 180), ylim=(0, 1.28 * tallest), xlabel="Angle", ylabel="Share of pairs", title=title)
+    axes.set(xlim=(0, 180), ylim=(0, 1.28 * tallest))
     axes.set_xticks(np.arange(0, 181, 30), [f"{degrees}°" for degrees in range(0, 181, 30)])
     axes.yaxis.set_major_formatter(lambda share, _: f"{100 * share:g} %")
     axes.legend(loc="upper right")
-    return figure
 
 
 @styled

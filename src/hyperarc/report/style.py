@@ -7,8 +7,13 @@ for them, no window or global state is touched.
 from __future__ import annotations
 
 import functools
+import io
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from hyperarc.files import write_beside
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,7 +33,9 @@ BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY = (
     "#cc79a7",
     "#56b4e9",
 )
+PEOPLE = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, INK, MUTED)  # for points that stand for people
 SERIES = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY)
+BY_NORM: Any = ((GREEN, "-"), (ORANGE, (0, (5, 2))), (VERMILLION, (0, (1.2, 1.6))))  # of embeddings, largest first
 GENUINE, IMPOSTOR = BLUE, VERMILLION
 
 # The name of each color in the style sheet of the page, which gives it a lighter twin on a dark screen.
@@ -100,6 +107,28 @@ def styled(draw: Callable[P, R]) -> Callable[P, R]:
     return under_style
 
 
+def save_figure(figure: Figure, path: Path) -> Path:
+    """Write a figure as .svg or .png, by the path's ending; the same figure gives the same file.
+
+    Letters of an SVG are outlines, so that it looks the same everywhere; it carries no date, and its lines two decimals
+    of a point. A PNG has 200 dpi.
+
+    Returns:
+        The path written; its folder is made.
+    """
+    import matplotlib
+
+    with matplotlib.rc_context(_SETTINGS | {"svg.fonttype": "path"}), write_beside(path) as beside:
+        if path.suffix == ".png":
+            figure.savefig(beside, format="png")
+        else:
+            buffer = io.StringIO()
+            figure.savefig(buffer, format="svg", dpi=75, metadata={"Date": None})
+            short = re.sub(r' d="[^"]*"', lambda path: re.sub(r"(\.\d\d)\d+", r"\1", path[0]), buffer.getvalue())
+            beside.write_text(short, encoding="utf-8")
+    return path
+
+
 def new_figure(width_in: float, height_in: float, rows: int = 1, columns: int = 1) -> tuple[Figure, list[Axes]]:
     """An empty figure and its axes, row by row."""
     from matplotlib.figure import Figure
@@ -124,6 +153,19 @@ def share_label(share: float, _place: float = 0.0) -> str:
     if power == 0 or not isclose(share, 10.0**power, rel_tol=1e-6):
         return f"{share:g}"
     return "10" + str(power).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+
+
+def step_label(count: float, _place: float = 0.0) -> str:
+    """A count of steps or people, large ones shortened.
+
+    Example:
+        >>> step_label(200), step_label(12_000), step_label(3e6)
+        ('200', '12k', '3M')
+    """
+    for unit, letter in ((1e6, "M"), (1e3, "k")):
+        if abs(count) >= unit:
+            return f"{count / unit:g}{letter}"
+    return f"{count:g}"
 
 
 def percent(share: float, digits: int = 2) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hyperarc.errors import DataError
-from hyperarc.report.style import MUTED, SERIES, new_figure, styled
+from hyperarc.report.style import MUTED, SERIES, new_figure, step_label, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -65,7 +65,7 @@ def training_curves(runs: Mapping[str, Rows], *, smooth: float = 0.02) -> Figure
             axes.legend(loc="best")
         axes.set_title(title)
         axes.margins(x=0.01)
-        axes.xaxis.set_major_formatter(_step_label)
+        axes.xaxis.set_major_formatter(step_label)
         axes.yaxis.set_major_formatter(functools.partial(_written, writing))
     for axes in axes_list[len(panels) :]:
         axes.remove()
@@ -118,10 +118,3 @@ def _line(axes: Axes, rows: Rows, field: str, color: str, dashes: Any, smooth: f
 
 def _written(writing: str, value: float, _place: float = 0.0) -> str:
     return writing.format(value)
-
-
-def _step_label(step: float, _place: float = 0.0) -> str:
-    for unit, letter in ((1e6, "M"), (1e3, "k")):
-        if abs(step) >= unit:
-            return f"{step / unit:g}{letter}"
-    return f"{step:g}"

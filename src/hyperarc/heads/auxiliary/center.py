@@ -18,6 +18,8 @@ from hyperarc.heads.auxiliary.auxiliary import Auxiliary, auxiliaries
 class Center(Auxiliary):
     """sum of ||x_i - c_{y_i}||^2 / (2N) on raw embeddings; weight (the paper's lambda) 0.003.
 
+    Use it beside the plain softmax, whose embeddings keep their norm.
+
     The centers are no parameters: in training mode each batch moves them by alpha times
     sum_{i: y_i = j} (c_j - x_i) / (1 + n_j), n_j the class's count in the batch.
 

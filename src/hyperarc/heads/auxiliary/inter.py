@@ -19,6 +19,8 @@ Variant = Literal["paper", "released"]
 class Inter(Auxiliary):
     """Minus the mean over samples i and classes j != y_i of the angle between w_{y_i} and w_j, over pi.
 
+    Use it to spread centers where there are few dimensions; in many, centers are nearly orthogonal without it.
+
     Only the batch's distinct classes are multiplied with all centers, U x C numbers for U classes in the batch.
 
     Args:

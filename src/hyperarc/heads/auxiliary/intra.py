@@ -15,6 +15,8 @@ from hyperarc.heads.auxiliary.auxiliary import Auxiliary, auxiliaries
 class Intra(Auxiliary):
     """mean of theta_{y_i} / pi; added with weight 1 in the paper.
 
+    Use it beside norm_softmax to pull samples towards their centers; a margin does so already.
+
     Example:
         >>> centers = torch.eye(2)[:, None]
         >>> float(Intra()(torch.tensor([[0.0, 3.0]]), torch.tensor([0]), centers))  # 90 degrees off

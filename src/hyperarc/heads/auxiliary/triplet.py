@@ -25,6 +25,8 @@ MARGINS = {"angular": 0.35, "euclidean": 0.3}
 class Triplet(Auxiliary):
     """mean of max(0, d(a, p) - d(a, n) + m) over mined triplets of the batch; 0 when there are none.
 
+    Use it to fine-tune on batches that hold several faces of a person; others have no triplets.
+
     Args:
         kind: d is the "angular" distance in radians, or "euclidean", squared, of the normalized embeddings.
         margin: m; None for 0.35 rad (angular) or 0.3 (euclidean).

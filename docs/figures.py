@@ -1,27 +1,27 @@
-"""The figures of README and docs, made of drawn faces and plots alone: ``python docs/figures.py [FOLDER]``.
+"""The figures of README and docs, made of drawn faces and plots: ``python docs/figures.py [NAME...] [--out DIR]``.
 
-The same code gives the same files: seeds are fixed, SVG files carry no date, and letters are stored as outlines.
+The same code gives the same files: seeds are fixed, SVG files carry no date, and letters are stored as outlines. Those
+of the losses are what ``hyperarc plots`` draws; each margin and auxiliary loss has one in ``losses/``, for its page.
 """
 
 from __future__ import annotations
 
-import sys
+import argparse
 from pathlib import Path
 
-import matplotlib
+import loss_pages
 import numpy as np
-import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
 from PIL import Image, ImageDraw, ImageFont
 
+from hyperarc.commands.plots import draw, figure_names
 from hyperarc.data.drawn import NUISANCE_NAMES, Conditions, draw_faces, draw_nuisances, draw_people
-from hyperarc.margins import create_margin
-from hyperarc.report.style import BLUE, GREEN, GRID, INK, MUTED, ORANGE, PURPLE, VERMILLION, new_figure, styled
+from hyperarc.report.style import BLUE, GRID, INK, MUTED, ORANGE, VERMILLION, save_figure, styled
 
 FOLDER = Path(__file__).parent / "figures"
-FIGURES = ("drawn-faces.png", "target-logit.svg", "sweep.svg")
+FACES, SWEEP = "drawn-faces", "sweep"
 
 # column of the contact sheet -> what differs from a studio picture (names of hyperarc.data.drawn.NUISANCE_NAMES)
 COLUMNS: dict[str, dict[str, float]] = {
@@ -60,31 +60,6 @@ def drawn_faces() -> Image.Image:
 def _sheet_size() -> tuple[int, int]:
     step = TILE_PX + GAP_PX
     return GAP_PX + len(COLUMNS) * step, HEADING_PX + len(PEOPLE) * step
-
-
-@styled
-def target_logit() -> Figure:
-    """What each margin makes of the target's cosine, over the angle to the true center."""
-    figure, (axes,) = new_figure(7.2, 4.3)
-    curves = (
-        ("norm_softmax", "norm_softmax", {}, MUTED, "--"),
-        ("cosface, m = 0.35", "cosface", {"margin": 0.35}, BLUE, "-"),
-        ("arcface, m = 0.5", "arcface", {"margin": 0.5}, VERMILLION, "-"),
-        ("combined CM1 (1, 0.3, 0.2)", "combined", {"m1": 1.0, "m2": 0.3, "m3": 0.2}, GREEN, "-"),
-        ("combined CM2 (0.9, 0.4, 0.15)", "combined", {"m1": 0.9, "m2": 0.4, "m3": 0.15}, PURPLE, "-."),
-    )
-    theta = torch.linspace(0, torch.pi, 1441, dtype=torch.float64)
-    for label, name, arguments, color, line in curves:
-        margin = create_margin(name, **arguments)
-        cosine = margin.target(theta.cos(), torch.ones_like(theta), torch.zeros(len(theta), dtype=torch.long))
-        degrees, values = np.rad2deg(theta.numpy()), cosine.numpy().copy()
-        values[np.flatnonzero(np.diff(values) < -0.02)] = np.nan  # the step at pi - m is a gap, not a slope
-        axes.plot(degrees, values, color=color, linestyle=line, label=label)
-    axes.set(xlim=(0, 180), ylim=(-1.55, 1.08), title="Target cosine with its margin")
-    axes.set(xlabel="Angle between embedding and true center", ylabel="target(cos θ)")
-    axes.set_xticks(range(0, 181, 30), [f"{degrees}°" for degrees in range(0, 181, 30)])
-    axes.legend(loc="upper right")
-    return figure
 
 
 @styled
@@ -174,16 +149,33 @@ def _arrow(start: tuple[float, float], end: tuple[float, float], style: str) -> 
     )
 
 
-def main(folder: Path) -> None:
-    """Draw all figures into ``folder``."""
-    folder.mkdir(parents=True, exist_ok=True)
-    drawn_faces().quantize(256, dither=Image.Dither.FLOYDSTEINBERG).save(folder / FIGURES[0], optimize=True)
-    with matplotlib.rc_context({"svg.fonttype": "path", "svg.hashsalt": "hyperarc"}):
-        for name, figure in zip(FIGURES[1:], (target_logit(), sweep()), strict=True):
-            figure.savefig(folder / name, metadata={"Date": None})
-            if folder != FOLDER:
-                figure.savefig((folder / name).with_suffix(".png"), dpi=160)  # for those who cannot look at SVG
+def figure_files() -> dict[str, Path]:
+    """Every figure by name, with its file below ``docs/figures``."""
+    files = {FACES: Path("drawn-faces.png"), SWEEP: Path("sweep.svg")}
+    files |= {name: Path(f"{name}.svg") for name in figure_names()}
+    return files | {loss.name: Path("losses", f"{loss.name}.svg") for loss in loss_pages.all_losses()}
+
+
+def main(names: list[str], folder: Path) -> None:
+    """Draw the named figures, or all, into ``folder``; elsewhere than in docs/ as PNG beside, to be looked at."""
+    files = figure_files()
+    for name in names or files:
+        path = folder / files[name]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if name == FACES:
+            drawn_faces().quantize(256, dither=Image.Dither.FLOYDSTEINBERG).save(path, optimize=True)
+            continue
+        figure = sweep() if name == SWEEP else draw(name)
+        save_figure(figure, path)
+        if folder != FOLDER:
+            save_figure(figure, path.with_suffix(".png"))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER)
+    parser = argparse.ArgumentParser(description="Draw the figures of the docs.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="none draws all")
+    parser.add_argument("--out", type=Path, default=FOLDER)
+    given = parser.parse_args()
+    if unknown := set(given.names) - set(figure_files()):
+        parser.error(f"no figure {', '.join(unknown)}; known: {', '.join(figure_files())}")
+    main(given.names, given.out)

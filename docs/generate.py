@@ -1,6 +1,7 @@
-"""Tables of docs/ that are made from the code, so that they cannot drift: ``python docs/generate.py`` writes them.
+"""What docs/ holds of the code, so that it cannot drift: ``python docs/generate.py`` writes it.
 
-A table stands between ``<!-- generated: NAME -->`` and ``<!-- end -->``; tests/test_docs.py fails when one is old.
+Tables stand between ``<!-- generated: NAME -->`` and ``<!-- end -->``; the pages of docs/losses/ are made as a whole,
+and so is their part of mkdocs.yml. tests/test_docs.py fails when anything is old.
 """
 
 from __future__ import annotations
@@ -8,11 +9,13 @@ from __future__ import annotations
 import inspect
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
+import loss_pages
+from loss_pages import Rows, table
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
@@ -24,7 +27,6 @@ from hyperarc.recipe import Recipe
 from hyperarc.recipe_file import load_recipe, recipe_names
 
 FOLDER = Path(__file__).parent
-Rows = Iterator[Sequence[str]]
 
 # meanings of keys that the models leave undescribed because their names say it
 MEANINGS = {
@@ -153,6 +155,9 @@ TABLES: dict[str, tuple[str, Callable[[], Rows]]] = {
     "traits": ("data.md", traits_table),
     "nuisances": ("data.md", nuisances_table),
     "conditions": ("data.md", conditions_table),
+    "margins": ("losses.md", loss_pages.margin_rows),
+    "choice": ("losses.md", loss_pages.choice_rows),
+    "auxiliary": ("losses.md", loss_pages.auxiliary_rows),
 }
 
 
@@ -165,28 +170,44 @@ def with_tables(page: str, text: str) -> str:
         before, marked, rest = text.partition(begin)
         if not marked or end not in rest:
             raise SystemExit(f"{page} has no place for table {name}: {begin} ... {end}")
-        text = f"{before}{begin}\n{_markdown(rows())}\n{end}{rest.partition(end)[2]}"
+        text = f"{before}{begin}\n{table(rows())}\n{end}{rest.partition(end)[2]}"
     return text
 
 
-def _markdown(rows: Rows) -> str:
-    heading, *body = [[cell.replace("|", "\\|") for cell in row] for row in rows]
-    lines = [heading, ["---"] * len(heading), *body]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+def fresh_files() -> dict[Path, str]:
+    """Every generated file with the text that it should hold."""
+    fresh = {}
+    for page in sorted({home for home, _ in TABLES.values()}):
+        fresh[FOLDER / page] = with_tables(page, (FOLDER / page).read_text(encoding="utf-8"))
+    for loss in loss_pages.all_losses():
+        fresh[FOLDER / "losses" / f"{loss.name}.md"] = loss_pages.page(loss)
+    site = FOLDER.parent / "mkdocs.yml"
+    begin, end = "      # losses, by docs/generate.py\n", "      # end of losses\n"
+    before, _, rest = site.read_text(encoding="utf-8").partition(begin)
+    fresh[site] = f"{before}{begin}{loss_pages.navigation()}\n{end}{rest.partition(end)[2]}"
+    return fresh
+
+
+def old_files() -> list[Path]:
+    """Generated files that are missing, hold another text, or belong to a loss that is gone."""
+    fresh = fresh_files()
+    differ = [path for path, text in fresh.items() if not path.is_file() or path.read_text(encoding="utf-8") != text]
+    return differ + [path for path in (FOLDER / "losses").glob("*.md") if path not in fresh]
 
 
 def main() -> int:
-    """Write the tables; with ``--check``, only say which pages are old."""
-    old = []
-    for page in sorted({home for home, _ in TABLES.values()}):
-        text = (FOLDER / page).read_text(encoding="utf-8")
-        fresh = with_tables(page, text)
-        if fresh != text:
-            old.append(page)
-            if "--check" not in sys.argv:
-                (FOLDER / page).write_text(fresh, encoding="utf-8")
-    print("\n".join(f"{page} {'is old' if '--check' in sys.argv else 'written'}" for page in old) or "nothing to do")
-    return 1 if old and "--check" in sys.argv else 0
+    """Write what is old; with ``--check``, only say so."""
+    fresh, old = fresh_files(), old_files()
+    check = "--check" in sys.argv
+    for path in old:
+        print(f"{path.relative_to(FOLDER.parent)} {'is old' if check else 'written' if path in fresh else 'removed'}")
+        if not check and path in fresh:
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(fresh[path], encoding="utf-8")
+        elif not check:
+            path.unlink()
+    print("run python docs/figures.py too if a margin changed" if old else "nothing to do")
+    return 1 if old and check else 0
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import importlib
 import importlib.util
 import re
 import shlex
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +24,7 @@ from hyperarc.recipe_file import load_recipe, parse_recipe, recipe_names
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
-PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *DOCS.glob("*.md")])
+PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *DOCS.rglob("*.md")])
 NOT_RUN = "<!-- not run -->"
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
@@ -53,7 +54,9 @@ def prose(page: Path) -> str:
 
 
 def script(name: str) -> ModuleType:
-    """A script of docs/, imported."""
+    """A script of docs/, imported; scripts import each other."""
+    if str(DOCS) not in sys.path:
+        sys.path.append(str(DOCS))
     spec = importlib.util.spec_from_file_location(f"docs_{name}", DOCS / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
@@ -90,22 +93,6 @@ def test_blocks_that_are_not_run_are_python_at_least() -> None:
 def test_readme_example_is_short() -> None:
     (example,) = blocks(ROOT / "README.md", "python")
     assert len([line for line in example.splitlines() if line.strip()]) <= 20
-
-
-def test_the_margin_of_contributing_obeys_the_first_laws(margins_restored: None) -> None:
-    import torch
-
-    import hyperarc
-
-    (code,) = blocks(ROOT / "CONTRIBUTING.md", "python")
-    assert code.count("\n") < 30
-    exec(compile(code, "CONTRIBUTING.md", "exec", flags=0, dont_inherit=True), {"__name__": "block"})
-    head = hyperarc.create_head("squared_cosface", num_classes=5, embedding_dim=4)
-    cosine = torch.linspace(1, -1, 101)
-    target = head.margin.target(cosine, torch.ones(101), torch.zeros(101, dtype=torch.long))
-    assert (target.diff() <= 0).all()
-    assert (target <= cosine).all()
-    assert head(torch.randn(3, 4), torch.arange(3)).loss.isfinite()
 
 
 def commands(page: Path) -> list[list[str]]:
@@ -153,11 +140,68 @@ def test_recipes_shown_are_recipes() -> None:
     assert seen >= 3
 
 
-def test_generated_tables_are_current() -> None:
+def test_what_is_generated_is_current() -> None:
+    old = [str(path.relative_to(ROOT)) for path in script("generate").old_files()]
+    assert not old, f"old: {', '.join(old)}: run python docs/generate.py"
+
+
+def test_every_loss_has_its_page_and_figure() -> None:
+    from hyperarc.heads.auxiliary import auxiliary_names
+    from hyperarc.margins import margin_names
+
+    names = {*margin_names(), *auxiliary_names()}
+    assert {page.stem for page in (DOCS / "losses").glob("*.md")} == names
+    figures = {figure.stem for figure in (DOCS / "figures" / "losses").glob("*.svg")}
+    assert figures == names, f"{figures ^ names}: run python docs/figures.py NAME"
+
+
+def test_generating_finds_what_is_missing_old_or_left_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     generate = script("generate")
-    for page in {home for home, _ in generate.TABLES.values()}:
-        text = (DOCS / page).read_text(encoding="utf-8")
-        assert generate.with_tables(page, text) == text, f"docs/{page} is old: run python docs/generate.py"
+    shutil.copytree(DOCS, tmp_path / "docs", ignore=shutil.ignore_patterns("figures", "__pycache__"))
+    shutil.copy(ROOT / "mkdocs.yml", tmp_path)
+    monkeypatch.setattr(generate, "FOLDER", tmp_path / "docs")
+    monkeypatch.setattr(sys, "argv", ["generate.py"])
+    assert generate.old_files() == []
+    (tmp_path / "docs" / "losses" / "arcface.md").unlink()
+    (tmp_path / "docs" / "losses" / "cosface.md").write_text("old")
+    (tmp_path / "docs" / "losses" / "gone.md").write_text("of a loss that was taken away")
+    site = tmp_path / "mkdocs.yml"
+    site.write_text(site.read_text().replace("      - arcface: losses/arcface.md\n", ""))
+    assert [path.name for path in generate.old_files()] == ["arcface.md", "cosface.md", "mkdocs.yml", "gone.md"]
+    monkeypatch.setattr(sys, "argv", ["generate.py", "--check"])
+    assert generate.main() == 1
+    monkeypatch.setattr(sys, "argv", ["generate.py"])
+    assert generate.main() == 0
+    assert generate.old_files() == []
+    assert site.read_text() == (ROOT / "mkdocs.yml").read_text()
+
+
+@pytest.mark.usefixtures("margins_restored")
+def test_a_new_margin_gets_its_page() -> None:
+    """As a file in hyperarc/margins would; one that lives elsewhere gets none."""
+    from hyperarc.margins import Margin
+
+    class Bare(Margin):
+        """Target cos(theta_y) * 2 for <all>."""
+
+    pages = script("generate").loss_pages
+    margins.register("bare")(Bare)
+    assert "bare" not in {loss.name for loss in pages.all_losses()}
+    Bare.__module__ = "hyperarc.margins.cosface"
+    (loss,) = [loss for loss in pages.all_losses() if loss.name == "bare"]
+    text = pages.page(loss)
+    assert "**Target cos(theta_y) \\* 2 for &lt;all>.**" in text
+    assert "see its page" in text
+    assert "| `scale` | `64` | s, the radius of the hypersphere" in text
+    assert "hyperarc train demo head.margin=bare" in text
+    assert any("losses/bare.md" in row[0] for row in pages.choice_rows())
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if blocks(p, "pycon")], ids=lambda p: p.stem)
+def test_examples_of_pages_run_as_they_stand(page: Path) -> None:
+    for code in blocks(page, "pycon"):
+        example = doctest.DocTestParser().get_doctest(code, {}, page.name, str(page), 0)
+        assert doctest.DocTestRunner(verbose=False).run(example).failed == 0
 
 
 def test_every_recipe_key_has_its_row() -> None:
@@ -188,7 +232,7 @@ def test_links_lead_somewhere(page: Path) -> None:
         path, _, anchor = link.partition("#")
         target = (page.parent / path).resolve() if path else page
         assert target.is_file(), f"{page.name}: {link}"
-        if page.parent == DOCS:
+        if DOCS in page.parents:
             assert DOCS in target.parents, f"{page.name}: {link} leaves the site"
         assert not anchor or anchor in anchors(target), f"{page.name}: {link}"
 
@@ -201,17 +245,17 @@ def test_nothing_is_taken_for_html(page: Path) -> None:
 
 def test_every_page_is_in_the_navigation() -> None:
     text = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
-    listed = set(re.findall(r"[\w-]+\.md", text))
-    assert listed == {page.name for page in DOCS.glob("*.md")}
+    listed = re.findall(r"[\w/-]+\.md$", text, re.MULTILINE)
+    assert sorted(listed) == sorted(str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md"))
 
 
 def test_figures_are_there_and_small() -> None:
-    names = set(script("figures").FIGURES)
-    assert {file.name for file in (DOCS / "figures").iterdir()} >= names
-    for name in names:
-        assert 1_000 < (DOCS / "figures" / name).stat().st_size < 300_000
-    shown = {Path(link).name for page in PAGES for link in LINK.findall(prose(page)) if "figures/" in link}
-    assert shown == names
+    files = {str(path) for path in script("figures").figure_files().values()}
+    assert files == {str(f.relative_to(DOCS / "figures")) for f in (DOCS / "figures").rglob("*.*")}
+    for file in files:
+        assert 1_000 < (DOCS / "figures" / file).stat().st_size < 250_000, file
+    links = {link for page in PAGES for link in LINK.findall(prose(page)) if "figures/" in link}
+    assert {link.rpartition("figures/")[2] for link in links} == files
 
 
 def test_architecture_page_shows_the_floors() -> None:

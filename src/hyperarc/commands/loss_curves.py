@@ -6,6 +6,7 @@ all but the own one in random directions.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -58,14 +59,14 @@ def target(margin: Margin, theta_deg: Floats, norm: float, labels: Tensor | None
 
 def spread(margin: Margin, theta_deg: Floats, norm: float) -> tuple[Floats, Floats, Floats] | None:
     """5th, 50th and 95th percentile of the target while training, over draws and people; None where all are equal."""
-    labels = torch.arange(DRAWS) * PEOPLE // DRAWS
+    people = torch.arange(DRAWS) * PEOPLE // DRAWS
     margin.train()
-    rows = np.stack([target(margin, theta_deg, norm, label.expand(len(theta_deg))) for label in labels])
+    few = [target(margin, theta_deg, norm, person.expand(len(theta_deg))) for person in people[:: DRAWS // 4]]
+    varied = any((one != few[0]).any() for one in few)
+    rows = [target(margin, theta_deg, norm, person.expand(len(theta_deg))) for person in people] if varied else few
     margin.eval()
-    if (rows == rows[0]).all():
-        return None
     low, middle, high = np.percentile(rows, (5, 50, 95), axis=0)
-    return low, middle, high
+    return (low, middle, high) if varied else None
 
 
 def sparse(x: Floats, y: Floats) -> tuple[Floats, Floats]:
@@ -187,7 +188,8 @@ def _size(margin: Margin, norm: float) -> float:
 def _others() -> Tensor:
     """Cosines to PEOPLE - 1 random centers: the quantiles of their distribution, N(0, 1 / DIM)."""
     places = (torch.arange(PEOPLE - 1, dtype=torch.float64) + 0.5) / (PEOPLE - 1)
-    return torch.special.ndtri(places) / DIM**0.5
+    quantiles: Tensor = torch.special.ndtri(places)
+    return quantiles / math.sqrt(DIM)
 
 
 def _log_sum(margin: Margin, product: Tensor, norms: Tensor) -> Tensor:

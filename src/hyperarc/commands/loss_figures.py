@@ -97,7 +97,7 @@ def margin_over_norm() -> Figure:
 
 def gradient_scale() -> Figure:
     """How large the gradients are, over angle and norm (the AdaFace paper's figure of gradient scaling terms)."""
-    theta, norms = np.linspace(0.0, 90.0, 181), np.linspace(NORMS[0], NORMS[2], 17)
+    theta, norms = np.linspace(0.0, 90.0, 181), np.linspace(NORMS[0], NORMS[2], 33)
     shown = ("cosface", "arcface", "curricularface", "magface", "adaface")
     maps = []
     for name in shown:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from torch import Tensor
-
 from hyperarc.errors import HyperArcError
 from hyperarc.margins.margin import Margin, register
 
@@ -31,6 +29,3 @@ class Softmax(Margin):
         if inter_class_filter is not None:
             raise HyperArcError("inter_class_filter compares cosines, which the plain softmax does not have")
         self.bias = bias
-
-    def target(self, cosine: Tensor, norm: Tensor, labels: Tensor) -> Tensor:
-        return cosine

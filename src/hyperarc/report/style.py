@@ -110,7 +110,7 @@ def styled(draw: Callable[P, R]) -> Callable[P, R]:
 def save_figure(figure: Figure, path: Path) -> Path:
     """Write a figure as .svg or .png, by the path's ending; the same figure gives the same file.
 
-    Letters of an SVG are outlines, so that it looks the same everywhere; it carries no date, and its lines two decimals
+    Letters of an SVG are outlines, so that it looks the same everywhere; it carries no date, and its lines one decimal
     of a point. A PNG has 200 dpi.
 
     Returns:
@@ -123,8 +123,8 @@ def save_figure(figure: Figure, path: Path) -> Path:
             figure.savefig(beside, format="png")
         else:
             buffer = io.StringIO()
-            figure.savefig(buffer, format="svg", dpi=75, metadata={"Date": None})
-            short = re.sub(r' d="[^"]*"', lambda path: re.sub(r"(\.\d\d)\d+", r"\1", path[0]), buffer.getvalue())
+            figure.savefig(buffer, format="svg", dpi=68, metadata={"Date": None})
+            short = re.sub(r' d="[^"]*"', lambda path: re.sub(r"(\.\d)\d+", r"\1", path[0]), buffer.getvalue())
             beside.write_text(short, encoding="utf-8")
     return path
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 Floats = npt.NDArray[np.floating[Any]]
 RING = 1.36  # where the faces stand, in radii of the farthest embedding
+ROOM = 0.42  # radians that a face takes there
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,17 +82,37 @@ def _draw_plane(axes: Any, cloud: PlaneEmbeddings, faces: Sequence[npt.NDArray[n
     radius = float(np.linalg.norm(cloud.vectors, axis=1).max())
     around = np.linspace(0.0, 2.0 * np.pi, 181)
     axes.plot(radius * np.cos(around), radius * np.sin(around), color=GRID, linewidth=1.0, zorder=1)
-    for person, (center, face) in enumerate(zip(cloud.centers, faces, strict=True)):
+    rays = radius * cloud.centers / np.linalg.norm(cloud.centers, axis=1, keepdims=True)
+    places = apart(np.arctan2(rays[:, 1], rays[:, 0]), ROOM)
+    for person, (ray, place, face) in enumerate(zip(rays, places, faces, strict=True)):
         color = PEOPLE[person]
-        ray = radius * center / np.linalg.norm(center)
         axes.plot([0.0, ray[0]], [0.0, ray[1]], color=color, linewidth=1.2, zorder=2)
         points = cloud.vectors[cloud.labels == person]
         axes.scatter(*points.T, s=9, color=color, alpha=0.75, linewidths=0, zorder=3, rasterized=True)
         frame: dict[str, Any] = {"edgecolor": color, "linewidth": 1.4, "boxstyle": "square,pad=0.06"}
         picture = OffsetImage(face, zoom=26 / face.shape[0], interpolation="antialiased")
-        axes.add_artist(AnnotationBbox(picture, tuple(RING * ray), bboxprops=frame, pad=0.0))
+        spot = RING * radius * np.cos(place), RING * radius * np.sin(place)
+        axes.add_artist(AnnotationBbox(picture, spot, bboxprops=frame, pad=0.0))
     limit = 1.62 * radius
     axes.set(xlim=(-limit, limit), ylim=(-limit, limit), title=cloud.title)
     axes.set_aspect("equal")
     axes.plot(0.0, 0.0, "o", color=MUTED, markersize=3, zorder=4)
     axes.axis("off")
+
+
+def apart(angles: Floats, room: float) -> Floats:
+    """Angles [P] in radians, pushed apart to at least ``room`` from their neighbors on the circle.
+
+    Example:
+        >>> apart(np.array([1.0, 1.1, 4.0]), 0.5).round(2).tolist()
+        [0.8, 1.3, 4.0]
+    """
+    order = np.argsort(angles)
+    placed = angles[order].astype(np.float64)
+    for _ in range(100):
+        gap = np.diff(placed, append=placed[0] + 2.0 * np.pi)
+        push = np.maximum(room - gap, 0.0) / 2.0
+        placed += np.roll(push, 1) - push
+    found = np.empty_like(placed)
+    found[order] = placed
+    return found

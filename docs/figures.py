@@ -21,7 +21,8 @@ from hyperarc.data.drawn import NUISANCE_NAMES, Conditions, draw_faces, draw_nui
 from hyperarc.report.style import BLUE, GRID, INK, MUTED, ORANGE, VERMILLION, save_figure, styled
 
 FOLDER = Path(__file__).parent / "figures"
-FACES, SWEEP = "drawn-faces", "sweep"
+FACES, SWEEP, TOY = "drawn-faces", "sweep", "toy-embeddings"
+SHADES_DPI = 66  # of shades inside an SVG, to keep it small
 
 # column of the contact sheet -> what differs from a studio picture (names of hyperarc.data.drawn.NUISANCE_NAMES)
 COLUMNS: dict[str, dict[str, float]] = {
@@ -151,8 +152,8 @@ def _arrow(start: tuple[float, float], end: tuple[float, float], style: str) -> 
 
 def figure_files() -> dict[str, Path]:
     """Every figure by name, with its file below ``docs/figures``."""
-    files = {FACES: Path("drawn-faces.png"), SWEEP: Path("sweep.svg")}
-    files |= {name: Path(f"{name}.svg") for name in figure_names()}
+    files = {name: Path(f"{name}.svg") for name in (SWEEP, *figure_names())}
+    files |= {name: Path(f"{name}.png") for name in (FACES, TOY)}  # pictures of faces
     return files | {loss.name: Path("losses", f"{loss.name}.svg") for loss in loss_pages.all_losses()}
 
 
@@ -163,12 +164,20 @@ def main(names: list[str], folder: Path) -> None:
         path = folder / files[name]
         path.parent.mkdir(parents=True, exist_ok=True)
         if name == FACES:
-            drawn_faces().quantize(256, dither=Image.Dither.FLOYDSTEINBERG).save(path, optimize=True)
+            small_png(drawn_faces(), path)
             continue
         figure = sweep() if name == SWEEP else draw(name)
-        save_figure(figure, path)
-        if folder != FOLDER:
+        save_figure(figure, path, SHADES_DPI if path.suffix == ".svg" else 200)
+        if name == TOY:
+            with Image.open(path) as picture:
+                small_png(picture.convert("RGB"), path)
+        elif folder != FOLDER:
             save_figure(figure, path.with_suffix(".png"))
+
+
+def small_png(picture: Image.Image, path: Path) -> None:
+    """With a palette: a third of the size, and no difference that shows."""
+    picture.quantize(256, dither=Image.Dither.FLOYDSTEINBERG).save(path, optimize=True)
 
 
 if __name__ == "__main__":

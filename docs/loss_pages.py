@@ -255,7 +255,7 @@ def _facts(loss: Loss) -> Iterator[str]:
         yield from (f"State: `{n}`, {prose(text)}" for n, text in said.items())
         return
     said, state = loss.doc.entries("Attributes"), _state(loss.cls)
-    shown = [f"`{n}` {shape}" + (f", {prose(said[n]).rstrip('.')}" if n in said else "") for n, shape in state]
+    shown = [f"`{n}`, {prose(said[n]).rstrip('.')}" if n in said else f"`{n}` {shape}" for n, shape in state]
     yield "## What it asks of the head"
     rows = [("Question", "Answer"), ("Changes", changes(loss.cls)), ("Work beside the sweep", work(loss.cls))]
     yield table(iter([*rows, ("State saved with the head", "; ".join(shown) or "none")]))

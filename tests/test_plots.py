@@ -263,7 +263,7 @@ def test_the_toy_trains_and_is_drawn(tmp_path: Path) -> None:
     assert len(softmax.genuine_deg) == toy.PEOPLE * toy.FACES * (toy.FACES - 1) // 2
     figure = plane_embeddings(made.clouds, made.faces)
     assert len(figure.axes) == 4
-    assert save_figure(figure, tmp_path / "toy.svg").stat().st_size < 250_000
+    ElementTree.parse(save_figure(figure, tmp_path / "toy.svg", dpi=72))
 
 
 @pytest.mark.slow

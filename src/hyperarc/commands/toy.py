@@ -45,7 +45,7 @@ class Toy:
 
 
 def train_toy(tell: Tell, steps: int = STEPS) -> Toy:
-    """Train the toy; half a minute on one core. ``tell`` hears of (steps done, steps in all)."""
+    """Train the toy; less than a minute of one core. ``tell`` hears of (steps done, steps in all)."""
     drawn = draw_set(PEOPLE, FACES, seed=SEED)
     crops = model_input(torch.from_numpy(drawn.images).permute(0, 3, 1, 2), Contract(embedding_dim=2), "cpu")
     crops, labels = F.avg_pool2d(crops, SHRINK), torch.from_numpy(drawn.labels)

@@ -218,8 +218,7 @@ def page(loss: Loss) -> str:
         "## Arguments",
         _arguments(loss),
         *_facts(loss),
-        "## Example",
-        _example(loss),
+        *_example(loss),
         "## Train with it",
         _training(loss),
         "[All losses](../losses.md)",
@@ -261,12 +260,15 @@ def _facts(loss: Loss) -> Iterator[str]:
     yield table(iter([*rows, ("State saved with the head", "; ".join(shown) or "none")]))
 
 
-def _example(loss: Loss) -> str:
+def _example(loss: Loss) -> Iterator[str]:
     """The example of the docstring, with what its module has imported."""
-    module = f">>> from {loss.cls.__module__} import {loss.cls.__name__}"
-    code = loss.doc.sections["Example"]
+    code = loss.doc.sections.get("Example")
+    if code is None:
+        return
     torch = "" if "import torch" in code or "torch." not in code else ">>> import torch\n"
-    return f"```pycon\n{torch}{module}\n{code}\n```"
+    module = f">>> from {loss.cls.__module__} import {loss.cls.__name__}"
+    yield "## Example"
+    yield f"```pycon\n{torch}{module}\n{code}\n```"
 
 
 def _training(loss: Loss) -> str:

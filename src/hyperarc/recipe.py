@@ -90,6 +90,16 @@ class Backbone(Frozen):
     arguments: dict[str, Any] = Field(default_factory=dict, description="the backbone's own, such as neck and dropout")
 
 
+class Prototypes(Frozen):
+    """Hard prototype mining (AdaptiveFace): a step sweeps over the batch's people and those easily taken for them."""
+
+    queue: int = Field(16, ge=1, description="k, hard people kept for each; at most all others")
+    threshold: float = Field(-1.0, ge=-1, lt=1, description="h, cosine that an entry must exceed; -1 keeps all")
+    threshold_end: float | None = Field(None, ge=-1, lt=1, description="where h goes; the larger, the harder")
+    threshold_steps: int = Field(0, ge=0, description="steps that h takes to go there")
+    refresh_every: int | None = Field(0, ge=0, description="steps between searches for neighbors; 0 once; none never")
+
+
 class HeadSection(Frozen):
     """The loss."""
 
@@ -100,6 +110,7 @@ class HeadSection(Frozen):
     )
     sub_centers: int = Field(1, ge=1, description="centers per person")
     sample_rate: float = Field(1.0, gt=0, le=1, description="share of people swept in a step (Partial FC)")
+    prototypes: Prototypes | None = Field(None, description="sweep over hard people only; none sweeps over all")
     memory_mb: float = Field(64.0, gt=0, description="what the sweep may hold, MiB")
 
 

@@ -11,8 +11,7 @@ from typing import Any
 
 import torch
 
-from hyperarc.artifact import Artifact, Card, contract_of, open_artifact, save_artifact
-from hyperarc.backbones import create_backbone
+from hyperarc.artifact import Artifact, Card, build_backbone, build_head, contract_of, open_artifact, save_artifact
 from hyperarc.commands.evaluate import Judgement, judge_all, require_files
 from hyperarc.commands.show import Show
 from hyperarc.contract import Contract
@@ -22,7 +21,6 @@ from hyperarc.data.training_set import TrainingSet, open_training_set
 from hyperarc.encoder import Encoder
 from hyperarc.errors import CheckpointError, RecipeError
 from hyperarc.files import write_beside
-from hyperarc.heads.head import create_head
 from hyperarc.recipe import Recipe
 from hyperarc.training.checkpoint import Checkpoints
 from hyperarc.training.hardware import Hardware, choose_hardware
@@ -126,20 +124,8 @@ def _where_to_resume(folder: Path, checkpoints: Checkpoints, resume: str | None)
 def new_state(recipe: Recipe, people: int, hardware: Hardware) -> TrainingState:
     """Backbone, head and optimizer of a recipe before the first step, the same for the same seed."""
     torch.manual_seed(recipe.seed)
-    section = recipe.backbone
-    backbone = create_backbone(section.name, embedding_dim=section.embedding_dim, **section.arguments)
-    head = create_head(
-        recipe.head.margin,
-        num_classes=people,
-        embedding_dim=section.embedding_dim,
-        sub_centers=recipe.head.sub_centers,
-        sample_rate=recipe.head.sample_rate,
-        memory_mb=recipe.head.memory_mb,
-        auxiliary=recipe.head.auxiliary,
-        seed=recipe.seed,
-        **recipe.head.arguments,
-    )
-    return make_state(recipe, backbone, head, hardware)
+    backbone = build_backbone(recipe)
+    return make_state(recipe, backbone, build_head(recipe, people), hardware)
 
 
 def _fine_tune_from(artifact: Artifact, recipe: Recipe, state: TrainingState, faces: TrainingSet) -> str:

@@ -34,6 +34,7 @@ class HeadOutput:
         nearest_negative_cosine: [N] largest cosine to any other center, without margin, detached.
         accuracy: share of rows nearer to their own center than to any other, without margin.
         auxiliary: name -> unweighted value of each auxiliary loss, detached.
+        dominant_share: with sub-centers, share of rows nearest to their class's dominant one; else None.
     """
 
     loss: Tensor
@@ -41,6 +42,7 @@ class HeadOutput:
     nearest_negative_cosine: Tensor
     accuracy: Tensor
     auxiliary: dict[str, Tensor] = field(default_factory=dict)
+    dominant_share: Tensor | None = None
 
 
 class Head(nn.Module):
@@ -71,20 +73,21 @@ class Head(nn.Module):
             rows, norm = self._rows(embeddings)
             weight, bias = self._weights(rows)
             people = labels  # in the whole; a sampled sweep counts its classes anew
-            classes = self.centers.sample(labels)
+            classes = self.centers.select(labels)
             if classes is not None:
                 weight, labels = weight[classes], torch.searchsorted(classes, labels)
                 bias = None if bias is None else bias[classes]
             with torch.no_grad():
-                target = self._target_cosine(rows, weight, bias, labels)
+                target, winner = self._target_cosine(rows, weight, bias, labels)
                 if self.training:
                     self.margin.observe(target, norm)
-                    if self.margin.rescales:
-                        before = SWEEPS[self.sweep](rows, weight, labels, self._plan(target, norm, bias))
-                        self.margin.rescale(target, before.log_sum)
+                    self.centers.vote(people, winner)
             swept = SWEEPS[self.sweep](rows, weight, labels, self._plan(target, norm, bias))
+            if self.training:
+                self._mine(people, swept, classes)
             logit = self.margin.scale * self.margin.target(swept.target, norm, people)
-            loss = self.margin.loss(logit, swept.log_sum, swept.nearest_k).mean()
+            nearest_k = None if swept.nearest_k is None else swept.nearest_k[:, : self.margin.top_k]
+            loss = self.margin.loss(logit, swept.log_sum, nearest_k).mean()
             penalty = self.margin.penalty(norm)
             loss = loss if penalty is None else loss + penalty
             values = {}
@@ -93,14 +96,15 @@ class Head(nn.Module):
                 loss = loss + added.weight * value
                 values[added_name] = value.detach()
             out = self._output(loss, swept, rows.detach(), weight.detach(), labels)
-            return replace(out, auxiliary=values)
+            share = None if self.centers.votes is None else (winner == self.centers.dominant()[people]).to(loss).mean()
+            return replace(out, auxiliary=values, dominant_share=share)
 
     def logits(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """[N, C] scaled margin logits, all at once: for looking and testing. A label of -1 gets no margin."""
         rows, norm = self._rows(embeddings)
         weight, bias = self._weights(rows)
         own = labels.clamp_min(0)
-        target = self._target_cosine(rows, weight, bias, own)
+        target, _ = self._target_cosine(rows, weight, bias, own)
         plan = self._plan(target.detach(), norm, bias)
         cosine = cosines(rows, weight, plan)
         negative = cosine if plan.negative_map is None else plan.negative_map(cosine)
@@ -116,7 +120,7 @@ class Head(nn.Module):
         sum (s^2 / d > 2 ln(CK-K)): s sqrt(2 ln(CK-K) / d).
         """
         classes, sub_centers, dim = self.centers.weight.shape
-        classes = max(2, int(self.centers.sample_rate * classes))
+        classes = max(2, self.centers.swept)
         if not self.margin.normalizes_centers:
             return math.log(classes)
         scale = float(self.margin.scale)
@@ -140,11 +144,24 @@ class Head(nn.Module):
         norm = embeddings.norm(dim=1)
         return (unit(embeddings) if self.margin.normalizes_embeddings else embeddings), norm
 
-    def _target_cosine(self, rows: Tensor, weight: Tensor, bias: Tensor | None, labels: Tensor) -> Tensor:
+    def _target_cosine(
+        self, rows: Tensor, weight: Tensor, bias: Tensor | None, labels: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The cosine to the own center, and which of the K it was, [N] each."""
         own = weight[labels]  # [N, K, d]
         own = unit(own) if self.margin.normalizes_centers else own
-        cosine = torch.einsum("nd,nkd->nk", rows, own).amax(dim=1)
-        return cosine if bias is None else cosine + bias[labels]
+        cosine, winner = torch.einsum("nd,nkd->nk", rows, own).max(dim=1)
+        return (cosine if bias is None else cosine + bias[labels]), winner
+
+    def _mine(self, people: Tensor, swept: Swept, classes: Tensor | None) -> None:
+        """Tell hard prototype mining which classes beat the own ones."""
+        if self.centers.prototypes is None:
+            return
+        assert swept.nearest_k is not None
+        assert swept.nearest_k_class is not None
+        assert classes is not None
+        weight, nearest = self.centers.weight.detach(), classes[swept.nearest_k_class]
+        self.centers.prototypes.observe(people, swept.target.detach(), swept.nearest_k.detach(), nearest, weight)
 
     def _plan(self, target: Tensor, norm: Tensor, bias: Tensor | None) -> Plan:
         return Plan(
@@ -152,9 +169,14 @@ class Head(nn.Module):
             negative_map=self.margin.negative_map(target, norm),
             normalize_centers=self.margin.normalizes_centers,
             bias=bias,
-            top_k=self.margin.top_k,
+            top_k=max(self.margin.top_k, self.centers.mined),
+            rescale=self._rescale if self.training and self.margin.rescales else None,
             memory_mb=self.memory_mb,
         )
+
+    def _rescale(self, target: Tensor, log_sum: Tensor) -> Tensor:
+        self.margin.rescale(target, log_sum)
+        return torch.as_tensor(self.margin.scale)
 
     def _output(self, loss: Tensor, swept: Swept, rows: Tensor, weight: Tensor, labels: Tensor) -> HeadOutput:
         target, nearest = swept.target.detach(), swept.nearest
@@ -197,6 +219,7 @@ def create_head(
     embedding_dim: int,
     sub_centers: int = 1,
     sample_rate: float = 1.0,
+    prototypes: Mapping[str, Any] | None = None,
     seed: int = 0,
     sweep: str = "chunked",
     memory_mb: float = 64.0,
@@ -211,6 +234,8 @@ def create_head(
         embedding_dim: d.
         sub_centers: K centers per class.
         sample_rate: share of the classes swept in a training step (Partial FC).
+        prototypes: arguments of hard prototype mining (AdaptiveFace), such as ``queue``: a step then sweeps over the
+            batch's classes and those easily taken for them.
         seed: of the initial centers and of the sampling.
         sweep: "chunked", or "reference" (dense, for tests and small C).
         memory_mb: what the chunked sweep may hold beside inputs and results.
@@ -232,6 +257,7 @@ def create_head(
         embedding_dim,
         sub_centers=sub_centers,
         sample_rate=sample_rate,
+        prototypes=prototypes,
         bias=bool(getattr(margin, "bias", False)),
         seed=seed,
     )

@@ -113,8 +113,9 @@ def recipe_digest(recipe: Recipe) -> str:
     upkeep = {"checkpoint_every", "checkpoint_every_s", "keep_checkpoints", "keep_heap"}
     upkeep |= {"evaluate_every_epochs", "trackers"}
     content["training"] = {k: v for k, v in content["training"].items() if k not in upkeep}
-    if not recipe.head.auxiliary:
-        del content["head"]["auxiliary"]  # older checkpoints know nothing of it
+    for later in ("auxiliary", "prototypes"):  # older checkpoints know nothing of them
+        if not content["head"][later]:
+            del content["head"][later]
     content["data"] = {k: v for k, v in content["data"].items() if k not in ("workers", "cache_mb", "licence")}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 

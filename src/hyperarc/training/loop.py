@@ -96,7 +96,8 @@ def _step(
         state.scaler.scale(out.loss / training.accumulate).backward()
         angles = [c.clamp(-1, 1).acos().rad2deg().mean() for c in (out.target_cosine, out.nearest_negative_cosine)]
         sums += torch.stack([out.loss.detach(), *angles, out.accuracy]).double().cpu() / training.accumulate
-        for name, value in out.auxiliary.items():
+        share = {} if out.dominant_share is None else {"dominant_share": out.dominant_share}
+        for name, value in (out.auxiliary | share).items():
             added[name] = added.get(name, 0.0) + float(value) / training.accumulate
     state.scaler.unscale_(state.optimizer)
     norm = clip(state.backbone, plan.recipe.optimizer.clip_norm)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -19,6 +20,8 @@ class Plan:
         normalize_centers: c_ij = <x_i, w_j / ||w_j||>; False takes <x_i, w_j>.
         bias: [C] added to every c_ij, or None.
         top_k: how many nearest negatives are asked for, with gradient.
+        rescale: called with target [N] and log_sum [N] at ``scale``, answers the scale to go on with (AdaCos); None
+            keeps ``scale``.
         memory_mb: what the chunked sweep may hold beside its inputs and results, in MiB.
     """
 
@@ -27,6 +30,7 @@ class Plan:
     normalize_centers: bool = True
     bias: Tensor | None = None
     top_k: int = 0
+    rescale: Callable[[Tensor, Tensor], Tensor] | None = None
     memory_mb: float = 64.0
 
 
@@ -40,6 +44,7 @@ class Swept:
         nearest: [N] max_{j != y} c_ij before ``negative``; detached.
         nearest_class: [N] its class; detached.
         nearest_k: [N, min(top_k, C - 1)] the largest c_ij, j != y, falling; differentiable. None unless asked for.
+        nearest_k_class: their classes, detached. None unless asked for.
     """
 
     target: Tensor
@@ -47,3 +52,4 @@ class Swept:
     nearest: Tensor
     nearest_class: Tensor
     nearest_k: Tensor | None = None
+    nearest_k_class: Tensor | None = None

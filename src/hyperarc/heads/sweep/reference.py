@@ -23,7 +23,12 @@ def reference_sweep(rows: Tensor, weight: Tensor, labels: Tensor, plan: Plan) ->
     target = cosine.gather(1, labels[:, None])[:, 0]
     negative = cosine if plan.negative_map is None else plan.negative_map(cosine)
     log_sum = (plan.scale * negative).masked_fill(is_target, -torch.inf).logsumexp(dim=1)
+    if plan.rescale is not None:
+        scale = plan.rescale(target.detach(), log_sum.detach())
+        log_sum = (scale * negative).masked_fill(is_target, -torch.inf).logsumexp(dim=1)
     others = cosine.masked_fill(is_target, -torch.inf)
     nearest, nearest_class = others.detach().max(dim=1)
-    nearest_k = others.topk(min(plan.top_k, others.shape[1] - 1), dim=1).values if plan.top_k else None
-    return Swept(target, log_sum, nearest, nearest_class, nearest_k)
+    if not plan.top_k:
+        return Swept(target, log_sum, nearest, nearest_class)
+    top = others.topk(min(plan.top_k, others.shape[1] - 1), dim=1)
+    return Swept(target, log_sum, nearest, nearest_class, top.values, top.indices)

@@ -17,6 +17,7 @@ from hyperarc.heads.auxiliary import Auxiliary, create_auxiliary
 from hyperarc.heads.centers import Centers
 from hyperarc.heads.sweep import Plan, Swept, chunked_sweep, cosines, reference_sweep
 from hyperarc.margins import Margin, create_margin
+from hyperarc.parallel import gather
 
 SWEEPS: dict[str, Callable[[Tensor, Tensor, Tensor, Plan], Swept]] = {
     "chunked": chunked_sweep,
@@ -67,8 +68,13 @@ class Head(nn.Module):
         self.memory_mb = memory_mb
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> HeadOutput:
-        """Loss of raw embeddings [N, d] with labels [N]; computed in fp32 or the embeddings' higher precision."""
+        """Loss of raw embeddings [N, d] with labels [N]; computed in fp32 or the embeddings' higher precision.
+
+        Where several processes train, the loss and all running state are those of their whole batch, and so the same in
+        each; cosines are of the process's own rows.
+        """
         self._check(embeddings, labels)
+        (embeddings, own), (labels, _) = gather(embeddings), gather(labels)
         with torch.autocast(embeddings.device.type, enabled=False):
             rows, norm = self._rows(embeddings)
             weight, bias = self._weights(rows)
@@ -97,7 +103,8 @@ class Head(nn.Module):
                 values[added_name] = value.detach()
             out = self._output(loss, swept, rows.detach(), weight.detach(), labels)
             share = None if self.centers.votes is None else (winner == self.centers.dominant()[people]).to(loss).mean()
-            return replace(out, auxiliary=values, dominant_share=share)
+            cosines_of_own = {name: getattr(out, name)[own] for name in ("target_cosine", "nearest_negative_cosine")}
+            return replace(out, auxiliary=values, dominant_share=share, **cosines_of_own)
 
     def logits(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """[N, C] scaled margin logits, all at once: for looking and testing. A label of -1 gets no margin."""

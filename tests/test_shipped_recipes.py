@@ -11,7 +11,7 @@ from hyperarc.commands.train import new_state
 from hyperarc.contract import Contract
 from hyperarc.data.drawn_source import drawn_source
 from hyperarc.data.loader import Loader
-from hyperarc.data.order import BatchOrder
+from hyperarc.data.training_set import TrainingSet
 from hyperarc.margins import margin_names
 from hyperarc.recipe import DrawnData, Recipe
 from hyperarc.recipe_file import load_recipe, recipe_names
@@ -46,7 +46,9 @@ def three_steps(recipe: Recipe, folder: Path) -> list[Row]:
     source = drawn_source(DrawnData(people=8, faces_per_person=3))
     hardware = choose_hardware(recipe.training)
     state = new_state(recipe, 8, hardware)
-    loader = Loader(source, source.scan(), BatchOrder(24, 8), stop_step=3)
+    faces = TrainingSet((source,), source.scan(), source.scan())
+    state.order = faces.order(recipe.data.sampler, recipe.training.batch_size, recipe.seed)
+    loader = Loader(source, faces.kept, state.order, stop_step=3)
     plan = Plan(recipe, Contract(embedding_dim=16), hardware, 10, lambda step: 1.0, lambda batch: ["faces"])
     rows = Rows()
     assert train(state, plan, loader, [rows], Checkpoints(folder, recipe))

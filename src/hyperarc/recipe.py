@@ -62,6 +62,41 @@ class PeopleTable(Frozen):
     )
 
 
+class PeopleSampler(Frozen):
+    """Batches of P = batch_size / K people with K faces each, as triplet losses need."""
+
+    faces_per_person: int = Field(4, ge=2, description="K; must divide batch_size / accumulate")
+
+
+class AdaptiveSampler(Frozen):
+    """The Adaptive Data Sampling of AdaptiveFace; the paper gives no numbers, so these are HyperArc's own."""
+
+    decrease: float = Field(0.8, gt=0, le=1, description="factor on the weight of a correctly classified face")
+    increase: float = Field(1.25, ge=1, description="factor on the weight of a misclassified face")
+    floor: float = Field(0.25, gt=0, le=1, description="s_min: easy faces keep at least this weight; all begin at 1")
+    ceiling: float = Field(4.0, ge=1, description="hard faces get at most this weight")
+    noise_cosine: float = Field(
+        0.2, ge=-1, lt=1, description="noise guard: below this cosine to its own center a face is suspected"
+    )
+    noise_factor: float = Field(
+        0.1, gt=0, le=1, description="factor on the weight of a suspected face, and on the floor for it"
+    )
+    warmup_epochs: int = Field(2, ge=0, description="epochs before weights move; at first all faces look like noise")
+
+
+class Sampler(Frozen):
+    """How batches are put together; without one of these, a plain shuffle."""
+
+    people: PeopleSampler | None = None
+    adaptive: AdaptiveSampler | None = None
+
+    @model_validator(mode="after")
+    def _at_most_one(self) -> Sampler:
+        if self.people is not None and self.adaptive is not None:
+            raise ValueError("give either data.sampler.people or data.sampler.adaptive")
+        return self
+
+
 class Data(Frozen):
     """Which faces to train on."""
 
@@ -69,6 +104,7 @@ class Data(Frozen):
     sources: tuple[SourceData, ...] = ()
     people_table: PeopleTable | None = None
     min_faces: int = Field(1, ge=1, description="people with fewer faces are left out")
+    sampler: Sampler = Sampler()
     flip: bool = Field(True, description="mirror every second face at random, as all recipes of the family do")
     verify: bool = Field(True, description="decode every face once before training and leave the unreadable out")
     cache_mb: int = Field(4096, ge=0, description="decoded faces kept in memory, MiB; later epochs decode nothing")
@@ -217,6 +253,16 @@ class Recipe(Frozen):
     schedule: Schedule = Schedule()
     training: Training = Training()
     evaluation: tuple[Evaluation, ...] = ()
+
+    @model_validator(mode="after")
+    def _people_stay_whole(self) -> Recipe:
+        sampler, part = self.data.sampler.people, self.training.batch_size // self.training.accumulate
+        if sampler is not None and part % sampler.faces_per_person:
+            raise ValueError(
+                f"batch_size / accumulate = {part} is not a multiple of data.sampler.people.faces_per_person "
+                f"{sampler.faces_per_person}"
+            )
+        return self
 
     def to_yaml(self) -> str:
         """The whole recipe, defaults included."""

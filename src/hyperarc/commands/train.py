@@ -16,7 +16,6 @@ from hyperarc.commands.evaluate import Judgement, judge_all, require_files
 from hyperarc.commands.show import Show
 from hyperarc.contract import Contract
 from hyperarc.data.loader import Batch, Loader
-from hyperarc.data.order import BatchOrder
 from hyperarc.data.training_set import TrainingSet, open_training_set
 from hyperarc.encoder import Encoder
 from hyperarc.errors import CheckpointError, RecipeError
@@ -83,6 +82,7 @@ def train(recipe: Recipe, folder: Path, start: Start, show: Show) -> Trained:
     for found in faces.manifest.findings:
         show.note(str(found))
     state = new_state(recipe, faces.kept.num_people, hardware)
+    state.order = faces.order(recipe.data.sampler, recipe.training.batch_size, recipe.seed)
     if start.source is not None and checkpoint is None:
         show.note(_fine_tune_from(open_artifact(start.source), recipe, state, faces))
     checkpoints.data = faces.digest()
@@ -161,7 +161,8 @@ def _loader_and_plan(
     state: TrainingState,
     evaluate: Callable[[int], None],
 ) -> tuple[Loader, Plan]:
-    order = BatchOrder(len(faces.kept), recipe.training.batch_size, recipe.seed)
+    order = state.order
+    assert order is not None
     total, rate = rate_factor(recipe.schedule, order.batches_per_epoch)
     loader = Loader(
         faces.sources,

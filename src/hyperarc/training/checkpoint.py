@@ -21,7 +21,7 @@ from torch import Tensor
 
 from hyperarc.errors import CheckpointError
 from hyperarc.files import write_beside
-from hyperarc.recipe import Recipe
+from hyperarc.recipe import Recipe, Sampler
 from hyperarc.training.state import TrainingState
 
 FORMAT = "1"
@@ -116,6 +116,8 @@ def recipe_digest(recipe: Recipe) -> str:
     for later in ("auxiliary", "prototypes"):  # older checkpoints know nothing of them
         if not content["head"][later]:
             del content["head"][later]
+    if recipe.data.sampler == Sampler():
+        del content["data"]["sampler"]  # nor of this
     content["data"] = {k: v for k, v in content["data"].items() if k not in ("workers", "cache_mb", "licence")}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -156,6 +158,8 @@ def _gather(state: TrainingState) -> tuple[dict[str, Tensor], dict[str, Any]]:
                 numbers["optimizer"].setdefault(str(index), {})[key] = value
     if state.scaler.is_enabled():
         numbers["scaler"] = state.scaler.state_dict()
+    if state.order is not None:
+        tensors |= {f"order.{key}": value for key, value in state.order.state_dict().items()}
     tensors["random.cpu"] = torch.get_rng_state()
     if torch.cuda.is_available():
         tensors["random.cuda"] = torch.cuda.get_rng_state()
@@ -178,6 +182,8 @@ def _scatter(state: TrainingState, tensors: Mapping[str, Tensor], numbers: dict[
             slots.setdefault(int(index), {})[key] = tensor
         state.optimizer.load_state_dict(content | {"state": slots})
         _lay_out(state.optimizer)
+        if state.order is not None:
+            state.order.load_state_dict(parts.get("order", {}))
     except (KeyError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:300]
         raise CheckpointError(f"does not fit this run: {reason}", where=path) from error

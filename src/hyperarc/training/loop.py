@@ -87,6 +87,7 @@ def _step(
     state.optimizer.zero_grad(set_to_none=True)
     sums = torch.zeros(4, dtype=torch.float64)  # loss, target angle, nearest-wrong angle, accuracy
     added: dict[str, float] = {}
+    cosines: list[torch.Tensor] = []  # of each part: to the own and to the nearest other center, [2, n]
     parts = zip(batch.images.chunk(training.accumulate), batch.labels.chunk(training.accumulate), strict=True)
     for images, labels in parts:
         inputs = model_input(images, plan.contract, hardware.device, training.channels_last)
@@ -94,7 +95,8 @@ def _step(
             embeddings = forward(inputs)
         out = state.head(embeddings.float(), labels.to(hardware.device, non_blocking=True))
         state.scaler.scale(out.loss / training.accumulate).backward()
-        angles = [c.clamp(-1, 1).acos().rad2deg().mean() for c in (out.target_cosine, out.nearest_negative_cosine)]
+        cosines.append(torch.stack([out.target_cosine, out.nearest_negative_cosine]))
+        angles = cosines[-1].clamp(-1, 1).acos().rad2deg().mean(dim=1)
         sums += torch.stack([out.loss.detach(), *angles, out.accuracy]).double().cpu() / training.accumulate
         share = {} if out.dominant_share is None else {"dominant_share": out.dominant_share}
         for name, value in (out.auxiliary | share).items():
@@ -110,6 +112,8 @@ def _step(
     state.scaler.update()
     if state.ema is not None:
         state.ema.update_parameters(state.backbone)
+    if state.order is not None:
+        state.order.observe(batch.step, batch.rows, *torch.cat(cosines, dim=1).cpu().numpy())
     return {
         "step": batch.step,
         "loss": loss,

@@ -345,11 +345,21 @@ def test_the_measure_of_memory_sees_the_dense_sweep() -> None:
     assert seen.largest >= 64 * 2000
 
 
-@pytest.mark.parametrize("arguments", [{}, {"sub_centers": 2}, {"inter_class_filter": 0.1}])
-def test_memory_held_at_one_time(arguments: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    ("margin", "arguments"),
+    [
+        ("arcface", {}),
+        ("arcface", {"sub_centers": 2}),
+        ("arcface", {"inter_class_filter": 0.1}),
+        ("circle", {}),
+        ("sphereface_r", {}),
+        ("sphereface2", {}),
+    ],
+)
+def test_memory_held_at_one_time(margin: str, arguments: dict[str, Any]) -> None:
     """Sum of what lives at one time, by torch's own profiler, beside inputs, results and gradients."""
     classes, dim, rows, memory_mb = 6000, 32, 64, 0.5
-    head = create_head("arcface", num_classes=classes, embedding_dim=dim, memory_mb=memory_mb, **arguments)
+    head = create_head(margin, num_classes=classes, embedding_dim=dim, memory_mb=memory_mb, **arguments)
     embeddings, labels = batch(rows, dim, classes)
     head(embeddings, labels).loss.backward()  # warm: the gradients' own memory exists
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profiler:

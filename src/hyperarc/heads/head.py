@@ -152,6 +152,7 @@ class Head(nn.Module):
             negative_map=self.margin.negative_map(target, norm),
             normalize_centers=self.margin.normalizes_centers,
             bias=bias,
+            offset=self.margin.offset(),
             top_k=self.margin.top_k,
             memory_mb=self.memory_mb,
         )

@@ -1,9 +1,10 @@
 """The chunked sweep: classes in blocks, so that the N x C matrix never exists.
 
-Forward keeps one running log-sum-exp per row. Backward makes each block's cosines again, turns them into the gradient
-of the block, and adds it up; the true class's share sits in its own slot of its own block. (Leaving the true class out
-of a finished sum instead gives NaN once it dominates.) The centers are normalized inside: a block's product is divided
-by the centers' lengths, and the gradient is projected on the tangent plane, so no normalized copy of W is held.
+Forward keeps one running log-sum-exp (of a binary loss, sum) per row. Backward makes each block's cosines again, turns
+them into the gradient of the block, and adds it up; the true class's share sits in its own slot of its own block.
+(Leaving the true class out of a finished sum instead gives NaN once it dominates.) The centers are normalized inside: a
+block's product is divided by the centers' lengths, and the gradient is projected on the tangent plane, so no normalized
+copy of W is held.
 """
 
 from __future__ import annotations
@@ -12,16 +13,19 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from hyperarc.heads.sweep.plan import Plan, Swept
 
-_BLOCKS_HELD = 5  # cosines, their gradient, and with a map of the negatives three temporaries of the same size
+_BLOCKS_HELD = 6  # cosines, their gradient, and with a map of the negatives four temporaries of the same size
 
 
 def chunked_sweep(rows: Tensor, weight: Tensor, labels: Tensor, plan: Plan) -> Swept:
     """The sweep of rows [N, d] with labels [N] over centers [C, K, d] within ``plan.memory_mb``."""
-    swept: tuple[Tensor, ...] = _Chunked.apply(rows, weight, plan.bias, labels, plan)  # type: ignore[no-untyped-call]
+    swept: tuple[Tensor, ...] = _Chunked.apply(  # type: ignore[no-untyped-call]
+        rows, weight, plan.bias, plan.offset, labels, plan
+    )
     target, log_sum, nearest, nearest_class, nearest_k = swept
     return Swept(target, log_sum, nearest, nearest_class, nearest_k if plan.top_k else None)
 
@@ -29,10 +33,16 @@ def chunked_sweep(rows: Tensor, weight: Tensor, labels: Tensor, plan: Plan) -> S
 class _Chunked(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, rows: Tensor, weight: Tensor, bias: Tensor | None, labels: Tensor, plan: Plan
+        ctx: Any,
+        rows: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        offset: Tensor | None,
+        labels: Tensor,
+        plan: Plan,
     ) -> tuple[Tensor, ...]:
         target = rows.new_zeros(len(rows))
-        log_sum = rows.new_full((len(rows),), -torch.inf)
+        log_sum = rows.new_full((len(rows),), -torch.inf if offset is None else 0.0)
         near = rows.new_full((len(rows), max(1, min(plan.top_k, len(weight) - 1))), -torch.inf)
         near_class = labels[:, None].expand(near.shape)
         for block in _blocks(rows, weight, labels, plan):
@@ -40,28 +50,37 @@ class _Chunked(torch.autograd.Function):
             target[block.rows] = cosine[block.rows, block.slots]
             logit = plan.scale * (cosine if plan.negative_map is None else plan.negative_map(cosine))
             logit[block.rows, block.slots] = -torch.inf
-            log_sum = torch.logaddexp(log_sum, logit.logsumexp(dim=1))
+            if offset is None:
+                log_sum = torch.logaddexp(log_sum, logit.logsumexp(dim=1))
+            else:
+                log_sum -= F.logsigmoid(logit.add_(offset).neg_()).sum(dim=1)  # softplus, exact beyond 20 too
             cosine[block.rows, block.slots] = -torch.inf
             near, near_class = _nearest(near, near_class, cosine, block.first)
-        ctx.save_for_backward(rows, weight, bias, labels, log_sum, near_class)
+        ctx.save_for_backward(rows, weight, bias, offset, labels, log_sum, near_class)
         ctx.plan = plan
         nearest, nearest_class = near[:, 0].clone(), near_class[:, 0].clone()
         ctx.mark_non_differentiable(nearest, nearest_class)
         return target, log_sum, nearest, nearest_class, near
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor | None, None, None]:
-        rows, weight, bias, labels, log_sum, near_class = ctx.saved_tensors
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None, None, None]:
+        rows, weight, bias, offset, labels, log_sum, near_class = ctx.saved_tensors
         plan: Plan = ctx.plan
         to_target, to_log_sum = gradients[0], gradients[1] * plan.scale
         log_sum = log_sum.clamp_min(torch.finfo(log_sum.dtype).min)  # a row without any negative
         to_rows, to_weight = torch.zeros_like(rows), torch.empty_like(weight)
         to_bias = None if bias is None else torch.empty_like(bias)
+        to_offset = None if offset is None else torch.zeros_like(offset)
         for block in _blocks(rows, weight, labels, plan):
             cosine, winner = block.cosines(rows, bias)
             slope = None if plan.negative_map is None else plan.negative_map.slope(cosine)
             logit = cosine if plan.negative_map is None else plan.negative_map(cosine)
-            gradient = logit.mul_(plan.scale).sub_(log_sum[:, None]).exp_().mul_(to_log_sum[:, None])
+            logit = logit.mul_(plan.scale)
+            share = logit.sub_(log_sum[:, None]).exp_() if offset is None else logit.add_(offset).sigmoid_()
+            gradient = share.mul_(to_log_sum[:, None])
+            if to_offset is not None:
+                gradient[block.rows, block.slots] = 0.0
+                to_offset += gradient.sum() / plan.scale
             if slope is not None:
                 gradient.mul_(slope)
             gradient[block.rows, block.slots] = to_target[block.rows]
@@ -71,7 +90,7 @@ class _Chunked(torch.autograd.Function):
             if to_bias is not None:
                 to_bias[block.first : block.last] = gradient.sum(dim=0)
             block.spread(gradient, winner, rows, to_rows, to_weight)
-        return to_rows, to_weight, to_bias, None, None
+        return to_rows, to_weight, to_bias, to_offset, None, None
 
 
 def _nearest(near: Tensor, near_class: Tensor, cosine: Tensor, first: int) -> tuple[Tensor, Tensor]:

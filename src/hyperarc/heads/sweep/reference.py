@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from hyperarc.geometry import unit
@@ -22,7 +23,8 @@ def reference_sweep(rows: Tensor, weight: Tensor, labels: Tensor, plan: Plan) ->
     is_target = torch.zeros_like(cosine, dtype=torch.bool).scatter_(1, labels[:, None], True)
     target = cosine.gather(1, labels[:, None])[:, 0]
     negative = cosine if plan.negative_map is None else plan.negative_map(cosine)
-    log_sum = (plan.scale * negative).masked_fill(is_target, -torch.inf).logsumexp(dim=1)
+    logit = (plan.scale * negative).masked_fill(is_target, -torch.inf)
+    log_sum = logit.logsumexp(dim=1) if plan.offset is None else -F.logsigmoid(-logit - plan.offset).sum(dim=1)
     others = cosine.masked_fill(is_target, -torch.inf)
     nearest, nearest_class = others.detach().max(dim=1)
     nearest_k = others.topk(min(plan.top_k, others.shape[1] - 1), dim=1).values if plan.top_k else None

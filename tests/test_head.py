@@ -265,7 +265,9 @@ def test_no_bias_unless_asked() -> None:
 # ---- the first loss
 
 
-@pytest.mark.parametrize("margin", ["arcface", "cosface", "norm_softmax", "softmax"])
+@pytest.mark.parametrize(
+    "margin", ["arcface", "cosface", "norm_softmax", "softmax", "curricularface", "arcnegface", "sphereface2", "npt"]
+)
 @pytest.mark.parametrize(
     ("classes", "dim", "scale", "sub_centers", "sample_rate"),
     [
@@ -279,7 +281,7 @@ def test_no_bias_unless_asked() -> None:
 def test_expected_first_loss(
     margin: str, classes: int, dim: int, scale: float, sub_centers: int, sample_rate: float
 ) -> None:
-    arguments = {} if margin == "softmax" else {"scale": scale}
+    arguments = {} if margin in ("softmax", "npt") else {"scale": scale}
     head = create_head(
         margin, num_classes=classes, embedding_dim=dim, sub_centers=sub_centers, sample_rate=sample_rate, **arguments
     )

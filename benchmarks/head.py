@@ -2,7 +2,7 @@
 
 Every round takes the margins in a new order and puts a norm_softmax step on both sides of each, so that a machine whose
 speed moves does not favor one; a round's ratio is the margin's time over the mean of the two. Reported is the median
-ratio over the rounds.
+ratio over the rounds. Times are CPU seconds of the process, which other programs on the machine disturb less.
 
     python benchmarks/head.py --classes 100000 --batch 512 --dim 512 --rounds 5 --json
 """
@@ -43,15 +43,15 @@ class Step:
         self.embeddings = (20 * (own + noise)).requires_grad_()
 
     def __call__(self) -> float:
-        start = time.perf_counter()
+        start = time.process_time()
         self.head(self.embeddings, self.labels).loss.backward()
-        seconds = time.perf_counter() - start
+        seconds = time.process_time() - start
         self.embeddings.grad = self.head.centers.weight.grad = None
         return seconds
 
 
 def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """Seconds, ratio to norm_softmax and peak memory above the start, per margin."""
+    """Median CPU seconds and ratio to norm_softmax of every margin."""
     names = [name for name in options.margins or hyperarc.margin_names() if name != BASE]
     seconds: dict[str, list[float]] = {name: [] for name in (BASE, *names)}
     ratios: dict[str, list[float]] = {name: [] for name in names}
@@ -82,22 +82,21 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=512)
     parser.add_argument("--dim", type=int, default=512)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=0, help="0 for all cores")
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--memory-mb", type=float, default=64.0)
     parser.add_argument("--margins", nargs="*", help="default: all")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    if options.threads:
-        torch.set_num_threads(options.threads)
+    torch.set_num_threads(options.threads)
     keep_freed_memory()
     rows = measure(options)
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     if options.json:
-        threads = torch.get_num_threads()
-        print(json.dumps({**vars(options), "threads": threads, "rows": rows, "peak_mb": peak_mb}, indent=2))
+        print(json.dumps({**vars(options), "rows": rows, "peak_mb": peak_mb}, indent=2))
         return
-    print(f"B={options.batch} C={options.classes:,} d={options.dim}, fp32, {torch.get_num_threads()} threads")
-    print(f"| margin | s/step | against {BASE} |\n|---|---|---|")
+    size = f"B={options.batch} C={options.classes:,} d={options.dim}"
+    print(f"{size}, fp32, {options.threads} threads, {options.memory_mb:g} MiB")
+    print(f"| margin | CPU s/step | against {BASE} |\n|---|---|---|")
     for row in sorted(rows, key=lambda row: row["ratio"]):
         print(f"| {row['margin']} | {row['seconds']:.2f} | {row['ratio']:.2f} |")
 

@@ -122,22 +122,28 @@ class Head(nn.Module):
     def expected_first_loss(self) -> float:
         """The loss to expect of random embeddings and centers; a first loss far from it means a wrong scale or margin.
 
-        Cosines are then N(0, 1/d), or the largest of K such, and the sum over the negatives is C - 1 times its mean:
-        E[n] = ln(C-1) + s^2 / 2d for K = 1. That holds up to the point where the largest negative alone carries the
-        sum (s^2 / d > 2 ln(CK-K)): s sqrt(2 ln(CK-K) / d).
+        Cosines are then N(0, 1/d), or the largest of K such, and the sum over the negatives is C - 1 times its mean,
+        taken up to the largest cosine that CK - K draws reach: E[n] = ln(C-1) + s^2 / 2d for K = 1 and a small s.
         """
         classes, sub_centers, dim = self.centers.weight.shape
         classes = max(2, self.centers.swept)
         if not self.margin.normalizes_centers:
             return math.log(classes)
-        scale = float(self.margin.scale)
-        spread, log_count = scale / math.sqrt(dim), math.log((classes - 1) * sub_centers)
-        largest, log_mean = _largest_of_normals(sub_centers, spread)
-        log_sum = math.log(classes - 1) + log_mean if spread**2 <= 2 * log_count else spread * math.sqrt(2 * log_count)
-        cosine = self.centers.weight.new_full((1,), largest / math.sqrt(dim))
+        margin, scale = self.margin, float(self.margin.scale)
+        z, share = (each.to(self.centers.weight) for each in _largest_of_normals(sub_centers))
+        largest = math.sqrt(2.0 * math.log(max(2, (classes - 1) * sub_centers)))
         with torch.no_grad():
-            margined = self.margin.target(cosine, torch.full_like(cosine, math.sqrt(dim)), cosine.new_zeros(1).long())
-        return float(F.softplus(torch.tensor(log_sum) - scale * float(margined)))
+            own = (share * z).sum()[None] / math.sqrt(dim)
+            norm = torch.full_like(own, math.sqrt(dim))
+            threshold, offset = margin.threshold(own, norm), margin.offset()
+            seen, others = share[z <= largest], z[z <= largest][None] / math.sqrt(dim)
+            negative = scale * margin.negative(others, None if threshold is None else threshold[:, None])
+            if offset is None:
+                log_sum = (seen.log() + negative).logsumexp(dim=1) + math.log(classes - 1)
+            else:
+                log_sum = (seen * F.softplus(negative + offset)).sum(dim=1) * (classes - 1)
+            logit = scale * margin.target(own, norm, torch.zeros_like(own, dtype=torch.int64))
+            return float(margin.loss(logit, log_sum, others[:, -max(1, margin.top_k) :]))
 
     def _auxiliary(self) -> dict[str, Auxiliary]:
         return {name: added for name, added in self.auxiliary.items() if isinstance(added, Auxiliary)}
@@ -176,6 +182,7 @@ class Head(nn.Module):
             negative_map=self.margin.negative_map(target, norm),
             normalize_centers=self.margin.normalizes_centers,
             bias=bias,
+            offset=self.margin.offset(),
             top_k=max(self.margin.top_k, self.centers.mined),
             rescale=self._rescale if self.training and self.margin.rescales else None,
             memory_mb=self.memory_mb,
@@ -210,13 +217,11 @@ class Head(nn.Module):
             raise DataError(f"label {int(labels[row])} is outside 0..{classes - 1}", where=f"batch row {row}")
 
 
-def _largest_of_normals(count: int, factor: float) -> tuple[float, float]:
-    """E[z] and ln E[exp(factor z)] of z, the largest of ``count`` standard normals."""
-    z = torch.linspace(-10.0, 20.0, 6001, dtype=torch.float64)
-    log_density = count * torch.special.log_ndtr(z)
-    density = log_density.exp().diff()
-    middle = (z[1:] + z[:-1]) / 2
-    return float((density * middle).sum()), float((density.log() + factor * middle).logsumexp(dim=0))
+def _largest_of_normals(count: int) -> tuple[Tensor, Tensor]:
+    """Values z of the largest of ``count`` standard normals, with their probabilities."""
+    z = torch.linspace(-8.0, 8.0, 3201, dtype=torch.float64)
+    share = (count * torch.special.log_ndtr(z)).exp().diff()
+    return (z[1:] + z[:-1]) / 2, share
 
 
 def create_head(

@@ -1,10 +1,10 @@
 """The chunked sweep: classes in blocks, so that the N x C matrix never exists.
 
-Forward keeps one running log-sum-exp per row, and the cosines of as many blocks as the memory allows. Backward makes
-the cosines of the other blocks again, turns each block's into its gradient, and adds it up; the true class's share sits
-in its own slot of its own block. (Leaving the true class out of a finished sum instead gives NaN once it dominates.)
-The centers are normalized inside: a block's product is divided by the centers' lengths, and the gradient is projected
-on the tangent plane, so no normalized copy of W is held.
+Forward keeps one running log-sum-exp (of a binary loss, sum) per row, and the cosines of as many blocks as the memory
+allows. Backward makes the cosines of the other blocks again, turns each block's into its gradient, and adds it up; the
+true class's share sits in its own slot of its own block. (Leaving the true class out of a finished sum instead gives
+NaN once it dominates.) The centers are normalized inside: a block's product is divided by the centers' lengths, and the
+gradient is projected on the tangent plane, so no normalized copy of W is held.
 """
 
 from __future__ import annotations
@@ -14,17 +14,19 @@ from functools import cached_property
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from hyperarc.heads.sweep.plan import Plan, Swept
 
-_BLOCKS_HELD = 5  # cosines, their gradient, and with a map of the negatives three temporaries of the same size
+_BLOCKS_HELD = 6  # cosines, their gradient, and with a map of the negatives four temporaries of the same size
 _WORKING_MB = 16.0  # at most; a block that fits the processor's caches is worked on faster, the rest is for keeping
 
 
 def chunked_sweep(rows: Tensor, weight: Tensor, labels: Tensor, plan: Plan) -> Swept:
     """The sweep of rows [N, d] with labels [N] over centers [C, K, d] within ``plan.memory_mb``."""
-    swept: tuple[Tensor, ...] = _Chunked.apply(rows, weight, plan.bias, labels, plan)  # type: ignore[no-untyped-call]
+    inputs = (rows, weight, plan.bias, plan.offset)
+    swept: tuple[Tensor, ...] = _Chunked.apply(*inputs, labels, plan)  # type: ignore[no-untyped-call]
     target, log_sum, near, near_class = swept
     nearest = near[:, 0].detach()
     if not plan.top_k:
@@ -35,10 +37,16 @@ def chunked_sweep(rows: Tensor, weight: Tensor, labels: Tensor, plan: Plan) -> S
 class _Chunked(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, rows: Tensor, weight: Tensor, bias: Tensor | None, labels: Tensor, plan: Plan
+        ctx: Any,
+        rows: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        offset: Tensor | None,
+        labels: Tensor,
+        plan: Plan,
     ) -> tuple[Tensor, ...]:
         target = rows.new_zeros(len(rows))
-        log_sum = rows.new_full((len(rows),), -torch.inf)
+        log_sum = nothing = rows.new_full((len(rows),), -torch.inf if offset is None else 0.0)
         near = rows.new_full((len(rows), max(1, min(plan.top_k, len(weight) - 1))), -torch.inf)
         near_class = labels[:, None].expand(near.shape)
         cosines = _Cosines(rows, weight, bias, plan)
@@ -46,33 +54,39 @@ class _Chunked(torch.autograd.Function):
         for block in _blocks(rows, weight, labels, plan):
             cosine = cosines.of(block)[0]
             target[block.rows] = cosine[block.rows, block.slots]
-            log_sum = torch.logaddexp(log_sum, block.log_sum(cosine, plan, scale))
+            log_sum = block.add_log_sum(log_sum, cosine, plan, scale)
             cosine[block.rows, block.slots] = -torch.inf
             near, near_class = _nearest(near, near_class, cosine, block.first)
             cosine[block.rows, block.slots] = target[block.rows]  # it may be kept
         if plan.rescale is not None:
             scale = plan.rescale(target, log_sum).to(rows, copy=True)
-            log_sum.fill_(-torch.inf)
+            log_sum = nothing
             for block in _blocks(rows, weight, labels, plan):
-                log_sum = torch.logaddexp(log_sum, block.log_sum(cosines.of(block)[0], plan, scale))
-        ctx.save_for_backward(rows, weight, bias, labels, log_sum, near_class, scale, *cosines.kept())
+                log_sum = block.add_log_sum(log_sum, cosines.of(block)[0], plan, scale)
+        ctx.save_for_backward(rows, weight, bias, offset, labels, log_sum, near_class, scale, *cosines.kept())
         ctx.plan = plan
         ctx.mark_non_differentiable(near_class)
         return target, log_sum, near, near_class
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor | None, None, None]:
-        rows, weight, bias, labels, log_sum, near_class, scale, *kept = ctx.saved_tensors
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        rows, weight, bias, offset, labels, log_sum, near_class, scale, *kept = ctx.saved_tensors
         plan: Plan = ctx.plan
         to_target, to_log_sum = gradients[0], gradients[1] * scale
         log_sum = log_sum.clamp_min(torch.finfo(log_sum.dtype).min)  # a row without any negative
         to_rows, to_weight = torch.zeros_like(rows), torch.empty_like(weight)
         to_bias = None if bias is None else torch.empty_like(bias)
+        to_offset = None if offset is None else torch.zeros_like(offset)
         cosines = _Cosines(rows, weight, bias, plan, kept)
         for block in _blocks(rows, weight, labels, plan):
             cosine, winner = cosines.of(block)
             logit = cosine if plan.negative_map is None else plan.negative_map(cosine)
-            gradient = (logit * scale).sub_(log_sum[:, None]).exp_().mul_(to_log_sum[:, None])
+            logit = logit * scale
+            share = logit.sub_(log_sum[:, None]).exp_() if offset is None else logit.add_(offset).sigmoid_()
+            gradient = share.mul_(to_log_sum[:, None])
+            if to_offset is not None:
+                gradient[block.rows, block.slots] = 0.0
+                to_offset += gradient.sum() / scale
             if plan.negative_map is not None:
                 gradient.mul_(plan.negative_map.slope(cosine))
             gradient[block.rows, block.slots] = to_target[block.rows]
@@ -82,7 +96,7 @@ class _Chunked(torch.autograd.Function):
             if to_bias is not None:
                 to_bias[block.first : block.last] = gradient.sum(dim=0)
             block.spread(gradient, winner, rows, to_rows, to_weight)
-        return to_rows, to_weight, to_bias, None, None
+        return to_rows, to_weight, to_bias, to_offset, None, None
 
 
 def _nearest(near: Tensor, near_class: Tensor, cosine: Tensor, first: int) -> tuple[Tensor, Tensor]:
@@ -164,11 +178,13 @@ class _Block:
             cosine = cosine.add_(bias[self.first : self.last])
         return cosine, winner
 
-    def log_sum(self, cosine: Tensor, plan: Plan, scale: Tensor) -> Tensor:
-        """log sum of exp(scale * negative(c)) over the block's negatives, [N]."""
+    def add_log_sum(self, log_sum: Tensor, cosine: Tensor, plan: Plan, scale: Tensor) -> Tensor:
+        """``log_sum`` [N] with the block's negatives added: log sum of exp, or with an offset sum of softplus."""
         logit = scale * (cosine if plan.negative_map is None else plan.negative_map(cosine))
         logit[self.rows, self.slots] = -torch.inf
-        return logit.logsumexp(dim=1)
+        if plan.offset is None:
+            return torch.logaddexp(log_sum, logit.logsumexp(dim=1))
+        return log_sum - F.logsigmoid(logit.add_(plan.offset).neg_()).sum(dim=1)  # softplus, exact beyond 20 too
 
     def spread(
         self, gradient: Tensor, winner: Tensor | None, rows: Tensor, to_rows: Tensor, to_weight: Tensor

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from hyperarc.geometry import unit
@@ -22,10 +23,15 @@ def reference_sweep(rows: Tensor, weight: Tensor, labels: Tensor, plan: Plan) ->
     is_target = torch.zeros_like(cosine, dtype=torch.bool).scatter_(1, labels[:, None], True)
     target = cosine.gather(1, labels[:, None])[:, 0]
     negative = cosine if plan.negative_map is None else plan.negative_map(cosine)
-    log_sum = (plan.scale * negative).masked_fill(is_target, -torch.inf).logsumexp(dim=1)
+    negative = negative.masked_fill(is_target, -torch.inf)
+
+    def log_sum_at(scale: Tensor | float) -> Tensor:
+        logit = scale * negative
+        return logit.logsumexp(dim=1) if plan.offset is None else -F.logsigmoid(-logit - plan.offset).sum(dim=1)
+
+    log_sum = log_sum_at(plan.scale)
     if plan.rescale is not None:
-        scale = plan.rescale(target.detach(), log_sum.detach())
-        log_sum = (scale * negative).masked_fill(is_target, -torch.inf).logsumexp(dim=1)
+        log_sum = log_sum_at(plan.rescale(target.detach(), log_sum.detach()))
     others = cosine.masked_fill(is_target, -torch.inf)
     nearest, nearest_class = others.detach().max(dim=1)
     if not plan.top_k:

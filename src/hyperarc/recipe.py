@@ -93,7 +93,7 @@ class Backbone(Frozen):
 class HeadSection(Frozen):
     """The loss."""
 
-    margin: str = Field("arcface", description="one of hyperarc.margin_names()")
+    margin: str = Field("arcface", description="one of hyperarc.margin_names(), or groupface")
     arguments: dict[str, Any] = Field(default_factory=dict, description="the margin's own, such as scale and margin")
     auxiliary: dict[str, dict[str, Any]] = Field(
         default_factory=dict, description="losses to add, such as {triplet: {weight: 0.1}}"

@@ -139,7 +139,20 @@ def new_state(recipe: Recipe, people: int, hardware: Hardware) -> TrainingState:
         seed=recipe.seed,
         **recipe.head.arguments,
     )
+    _require_same_groups(getattr(backbone, "groups", 0), getattr(head, "groups", 0), recipe)
     return make_state(recipe, backbone, head, hardware)
+
+
+def _require_same_groups(given: int, taken: int, recipe: Recipe) -> None:
+    """The head groupface takes apart what the neck groupface joined: one does not go without the other."""
+    if given == taken:
+        return
+    raise RecipeError(
+        f"head {recipe.head.margin} expects a backbone with {taken or 'no'} groups, {recipe.backbone.name} "
+        f"with neck {recipe.backbone.arguments.get('neck', 'of its own')} gives {given or 'none'}",
+        where="backbone.arguments",
+        mend=f"use {{neck: groupface, groups: {taken}}}" if taken else "use another neck, or head.margin=groupface",
+    )
 
 
 def _fine_tune_from(artifact: Artifact, recipe: Recipe, state: TrainingState, faces: TrainingSet) -> str:

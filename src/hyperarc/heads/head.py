@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,12 +18,17 @@ from hyperarc.geometry import unit
 from hyperarc.heads.auxiliary import Auxiliary, create_auxiliary
 from hyperarc.heads.centers import Centers
 from hyperarc.heads.sweep import Plan, Swept, chunked_sweep, cosines, reference_sweep
-from hyperarc.margins import Margin, create_margin
+from hyperarc.margins import Margin, create_margin, margin_names
+from hyperarc.margins.margin import margins
+from hyperarc.registry import Registry
 
 SWEEPS: dict[str, Callable[[Tensor, Tensor, Tensor, Plan], Swept]] = {
     "chunked": chunked_sweep,
     "reference": reference_sweep,
 }
+
+structures: Registry[type[Head]] = Registry("head", "hyperarc.heads")
+"""Heads that are more than a margin on centers, by name."""
 
 
 @dataclass(frozen=True)
@@ -206,7 +213,7 @@ def create_head(
     """A head with the margin called ``name``.
 
     Args:
-        name: one of :func:`hyperarc.margin_names`.
+        name: one of :func:`hyperarc.margin_names`, or groupface (:class:`hyperarc.heads.groupface.GroupFace`).
         num_classes: C, the number of people.
         embedding_dim: d.
         sub_centers: K centers per class.
@@ -215,7 +222,8 @@ def create_head(
         sweep: "chunked", or "reference" (dense, for tests and small C).
         memory_mb: what the chunked sweep may hold beside inputs and results.
         auxiliary: losses to add, name -> arguments (``weight`` among them): intra, inter, triplet, center.
-        margin_args: the margin's own arguments, such as ``scale`` and ``margin``.
+        margin_args: the margin's own arguments, such as ``scale`` and ``margin``. A head with structure takes its own
+            as well, and ``over``, the name of its margin ("arcface").
 
     Errors: unknown names and arguments name the nearest known ones; values out of range say so.
 
@@ -225,7 +233,7 @@ def create_head(
         >>> out.loss.shape, out.target_cosine.shape
         (torch.Size([]), torch.Size([8]))
     """
-    margin = create_margin(name, **margin_args)
+    build, margin = _structure(name, margin_args)
     margin.for_classes(num_classes)
     centers = Centers(
         num_classes,
@@ -235,9 +243,26 @@ def create_head(
         bias=bool(getattr(margin, "bias", False)),
         seed=seed,
     )
-    head = Head(centers, margin, sweep=sweep, memory_mb=memory_mb)
+    head = build(centers, margin, sweep=sweep, memory_mb=memory_mb)
     for added, arguments in (auxiliary or {}).items():
         loss = create_auxiliary(added, **arguments)
         loss.for_classes(num_classes, embedding_dim)
         head.auxiliary[added] = loss
     return head
+
+
+def _structure(name: str, arguments: Mapping[str, Any]) -> tuple[Callable[..., Head], Margin]:
+    """What builds the head called ``name``, its own arguments bound, and the margin it goes over."""
+    if name not in structures.names():
+        if name not in margin_names():
+            raise unknown_name("margin", name, [*margin_names(), *structures.names()])
+        return Head, create_margin(name, **arguments)
+    kind = structures.get(name)
+    own = [p.name for p in inspect.signature(kind).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    over = arguments.get("over", "arcface")
+    known = ["over", *own, *margins.argument_names(over, Margin)]
+    for argument in arguments:
+        if argument not in known:
+            raise unknown_name(f"argument of head {name!r} over {over!r}:", argument, known)
+    rest = {key: value for key, value in arguments.items() if key != "over" and key not in own}
+    return partial(kind, **{key: arguments[key] for key in own if key in arguments}), create_margin(over, **rest)

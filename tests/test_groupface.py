@@ -1,4 +1,4 @@
-"""GroupFace: the ports' labels, hand-computed cases of network and head, groups that stay alive, recipe and artifact."""
+"""GroupFace: the labels of the ports, hand-computed networks and heads, groups that stay alive, recipe and artifact."""
 
 from __future__ import annotations
 

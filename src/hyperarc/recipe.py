@@ -103,6 +103,21 @@ class HeadSection(Frozen):
     memory_mb: float = Field(64.0, gt=0, description="what the sweep may hold, MiB")
 
 
+class Distillation(Frozen):
+    """A teacher to learn from beside the labels; weights as in ArcFace's light track."""
+
+    teacher: str = Field(description="artifact folder; ${NAME} is taken from the environment")
+    embedding_weight: float = Field(1.0, ge=0, description="of the squared distance between unit embeddings")
+    class_weight: float = Field(0.1, ge=0, description="of the KL divergence between class similarities")
+    class_scale: float = Field(64.0, gt=0, description="s of the class similarities softmax(s cos); smaller is softer")
+
+    @model_validator(mode="after")
+    def _teaches(self) -> Distillation:
+        if not (self.embedding_weight or self.class_weight):
+            raise ValueError("embedding_weight and class_weight are both 0: leave distillation out")
+        return self
+
+
 class Optimizer(Frozen):
     """How weights move; defaults as in the ArcFace paper."""
 
@@ -202,6 +217,7 @@ class Recipe(Frozen):
     data: Data
     backbone: Backbone = Backbone()
     head: HeadSection = HeadSection()
+    distillation: Distillation | None = None
     optimizer: Optimizer = Optimizer()
     schedule: Schedule = Schedule()
     training: Training = Training()

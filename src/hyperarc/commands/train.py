@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from hyperarc.training.loop import Plan
 from hyperarc.training.loop import train as run_loop
 from hyperarc.training.schedule import rate_factor
 from hyperarc.training.state import TrainingState, make_state
+from hyperarc.training.teacher import open_teacher
 from hyperarc.training.watch import open_watchers, read_log
 
 
@@ -80,6 +81,8 @@ def train(recipe: Recipe, folder: Path, start: Start, show: Show) -> Trained:
     checkpoint = _where_to_resume(folder, checkpoints, start.resume)
     require_files(recipe.evaluation)
     hardware = choose_hardware(recipe.training)
+    contract = Contract(embedding_dim=recipe.backbone.embedding_dim)
+    teacher = open_teacher(recipe, contract, hardware)
     with show.progress("looking at faces") as progress:
         faces = open_training_set(recipe.data, progress)
     for found in faces.manifest.findings:
@@ -88,12 +91,15 @@ def train(recipe: Recipe, folder: Path, start: Start, show: Show) -> Trained:
     if start.source is not None and checkpoint is None:
         show.note(_fine_tune_from(open_artifact(start.source), recipe, state, faces))
     checkpoints.data = faces.digest()
+    if teacher is not None:
+        teacher.require_people(faces.kept.people)
+        checkpoints.teacher = teacher.digest
     if checkpoint is not None:
         checkpoints.load(checkpoint, state)
         show.note(f"resumed from {checkpoint.name}")
     _write_beginning(folder, recipe, faces)
-    contract = Contract(embedding_dim=recipe.backbone.embedding_dim)
     loader, plan = _loader_and_plan(recipe, faces, contract, hardware, state, _evaluator(folder, recipe, state, show))
+    plan = replace(plan, teacher=teacher)
     _tell(show, recipe, faces, hardware, state, plan)
     watchers = open_watchers(folder, recipe, state.step)
     try:

@@ -151,6 +151,17 @@ def test_hard_and_soft_by_hand() -> None:
         torch.testing.assert_close(fcs(x, logits), torch.tensor(expected))
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("assignment", ["soft", "hard"])
+def test_a_traced_graph_takes_any_batch(assignment: str) -> None:
+    torch.manual_seed(0)
+    network = GroupFace(7, 4, groups=5, shared_dim=6, hidden_dim=8, assignment=assignment).eval()
+    with torch.no_grad():
+        traced = torch.jit.trace(network, torch.randn(3, 7))
+        many = torch.randn(20, 7)
+        torch.testing.assert_close(traced(many), network(many))
+
+
 def test_three_layers_decide() -> None:
     network = GroupFace(7, 4, groups=5, shared_dim=6, hidden_dim=8)
     linear = [tuple(m.weight.shape) for m in network.decision.modules() if isinstance(m, torch.nn.Linear)]

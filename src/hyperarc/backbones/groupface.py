@@ -67,7 +67,7 @@ class GroupFCs(nn.Module):
         """v^{G_argmax p}: every row goes through the FC of its own group alone."""
         chosen = logits.argmax(dim=1)
         bias = self.bias.unflatten(0, self.weight.shape[:2])
-        out = x.new_zeros(len(x), self.weight.shape[1])
+        out = x.new_zeros(x.shape[0], self.weight.shape[1])  # not len(x): a traced graph would keep it
         for group in range(len(self.weight)):
             rows = (chosen == group).nonzero()[:, 0]
             out = out.index_add(0, rows, F.linear(x[rows], self.weight[group], bias[group]))

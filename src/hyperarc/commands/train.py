@@ -94,6 +94,7 @@ def train(recipe: Recipe, folder: Path, start: Start, show: Show) -> Trained:
     if teacher is not None:
         teacher.require_people(faces.kept.people)
         checkpoints.teacher = teacher.digest
+        show.note(f"taught by {teacher.artifact.recipe.backbone.name} of {teacher.artifact.path}")
     if checkpoint is not None:
         checkpoints.load(checkpoint, state)
         show.note(f"resumed from {checkpoint.name}")

@@ -21,6 +21,7 @@ EXTRA: dict[str, dict[str, Any]] = {
     "partial fc": {"name": "cosface", "sample_rate": 0.5},
     "prototypes": {"name": "arcface", "prototypes": {"queue": 3}},
     "center": {"name": "norm_softmax", "auxiliary": {"center": {}, "intra": {}, "inter": {}}},
+    "groupface": {"name": "groupface", "groups": 4},
     "elasticface+": {"name": "elasticface", "plus": True},
 }
 HEADS = {name: {"name": name} for name in margin_names()} | EXTRA
@@ -33,7 +34,7 @@ def run(arguments: dict[str, Any], rows: slice) -> dict[str, torch.Tensor]:
     found: dict[str, torch.Tensor] = {}
     for step in range(STEPS):
         generator = torch.Generator().manual_seed(step)
-        embeddings = 12 * torch.randn(8, DIM, generator=generator, dtype=torch.float64)
+        embeddings = 12 * torch.randn(8, DIM + arguments.get("groups", 0), generator=generator, dtype=torch.float64)
         labels = torch.randint(CLASSES, (8,), generator=generator)[rows]
         mine = embeddings[rows].clone().requires_grad_()
         optimizer.zero_grad()

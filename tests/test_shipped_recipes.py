@@ -12,6 +12,7 @@ from hyperarc.contract import Contract
 from hyperarc.data.drawn_source import drawn_source
 from hyperarc.data.loader import Loader
 from hyperarc.data.training_set import TrainingSet
+from hyperarc.heads.head import structures
 from hyperarc.margins import margin_names
 from hyperarc.recipe import DrawnData, Recipe
 from hyperarc.recipe_file import load_recipe, recipe_names
@@ -24,7 +25,8 @@ LOSSES = [name for name in recipe_names() if name.startswith("casia_r50_")]
 SMALL = [
     "data.sources=[]",
     "data.drawn={people: 8, faces_per_person: 3}",
-    "backbone={name: iresnet_tiny, embedding_dim: 16}",
+    "backbone.name=iresnet_tiny",
+    "backbone.embedding_dim=16",
     "training.batch_size=8",
     "training.precision=fp32",
     "optimizer.lr=0.01",
@@ -62,9 +64,9 @@ def test_three_steps(name: str, tmp_path: Path) -> None:
     assert all(math.isfinite(float(row["loss"])) and float(row["gradient_norm"]) > 0 for row in rows)
 
 
-def test_every_margin_has_a_recipe() -> None:
+def test_every_loss_has_a_recipe() -> None:
     used = {load_recipe(name).head.margin for name in LOSSES}
-    assert used == set(margin_names())
+    assert used == {*margin_names(), *structures.names()}
 
 
 @pytest.mark.parametrize("name", LOSSES)

@@ -139,7 +139,7 @@ class Prototypes(Frozen):
 class HeadSection(Frozen):
     """The loss."""
 
-    margin: str = Field("arcface", description="one of hyperarc.margin_names()")
+    margin: str = Field("arcface", description="one of hyperarc.margin_names(), or groupface")
     arguments: dict[str, Any] = Field(default_factory=dict, description="the margin's own, such as scale and margin")
     auxiliary: dict[str, dict[str, Any]] = Field(
         default_factory=dict, description="losses to add, such as {triplet: {weight: 0.1}}"
@@ -148,6 +148,21 @@ class HeadSection(Frozen):
     sample_rate: float = Field(1.0, gt=0, le=1, description="share of people swept in a step (Partial FC)")
     prototypes: Prototypes | None = Field(None, description="sweep over hard people only; none sweeps over all")
     memory_mb: float = Field(64.0, gt=0, description="what the sweep may hold, MiB")
+
+
+class Distillation(Frozen):
+    """A teacher to learn from beside the labels; weights as in ArcFace's light track."""
+
+    teacher: str = Field(description="artifact folder; ${NAME} is taken from the environment")
+    embedding_weight: float = Field(1.0, ge=0, description="of the squared distance between unit embeddings")
+    class_weight: float = Field(0.1, ge=0, description="of the KL divergence between class similarities")
+    class_scale: float = Field(64.0, gt=0, description="s of the class similarities softmax(s cos); smaller is softer")
+
+    @model_validator(mode="after")
+    def _teaches(self) -> Distillation:
+        if not (self.embedding_weight or self.class_weight):
+            raise ValueError("embedding_weight and class_weight are both 0: leave distillation out")
+        return self
 
 
 class Optimizer(Frozen):
@@ -249,6 +264,7 @@ class Recipe(Frozen):
     data: Data
     backbone: Backbone = Backbone()
     head: HeadSection = HeadSection()
+    distillation: Distillation | None = None
     optimizer: Optimizer = Optimizer()
     schedule: Schedule = Schedule()
     training: Training = Training()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from hyperarc.training.loop import Plan
 from hyperarc.training.loop import train as run_loop
 from hyperarc.training.schedule import rate_factor
 from hyperarc.training.state import TrainingState, make_state
+from hyperarc.training.teacher import open_teacher
 from hyperarc.training.watch import open_watchers, read_log
 
 
@@ -77,6 +78,8 @@ def train(recipe: Recipe, folder: Path, start: Start, show: Show) -> Trained:
     checkpoint = _where_to_resume(folder, checkpoints, start.resume)
     require_files(recipe.evaluation)
     hardware = choose_hardware(recipe.training)
+    contract = Contract(embedding_dim=recipe.backbone.embedding_dim)
+    teacher = open_teacher(recipe, contract, hardware)
     with show.progress("looking at faces") as progress:
         faces = open_training_set(recipe.data, progress)
     for found in faces.manifest.findings:
@@ -86,12 +89,16 @@ def train(recipe: Recipe, folder: Path, start: Start, show: Show) -> Trained:
     if start.source is not None and checkpoint is None:
         show.note(_fine_tune_from(open_artifact(start.source), recipe, state, faces))
     checkpoints.data = faces.digest()
+    if teacher is not None:
+        teacher.require_people(faces.kept.people)
+        checkpoints.teacher = teacher.digest
+        show.note(f"taught by {teacher.artifact.recipe.backbone.name} of {teacher.artifact.path}")
     if checkpoint is not None:
         checkpoints.load(checkpoint, state)
         show.note(f"resumed from {checkpoint.name}")
     _write_beginning(folder, recipe, faces)
-    contract = Contract(embedding_dim=recipe.backbone.embedding_dim)
     loader, plan = _loader_and_plan(recipe, faces, contract, hardware, state, _evaluator(folder, recipe, state, show))
+    plan = replace(plan, teacher=teacher)
     _tell(show, recipe, faces, hardware, state, plan)
     watchers = open_watchers(folder, recipe, state.step)
     try:
@@ -124,8 +131,21 @@ def _where_to_resume(folder: Path, checkpoints: Checkpoints, resume: str | None)
 def new_state(recipe: Recipe, people: int, hardware: Hardware) -> TrainingState:
     """Backbone, head and optimizer of a recipe before the first step, the same for the same seed."""
     torch.manual_seed(recipe.seed)
-    backbone = build_backbone(recipe)
-    return make_state(recipe, backbone, build_head(recipe, people), hardware)
+    backbone, head = build_backbone(recipe), build_head(recipe, people)
+    _require_same_groups(getattr(backbone, "groups", 0), getattr(head, "groups", 0), recipe)
+    return make_state(recipe, backbone, head, hardware)
+
+
+def _require_same_groups(given: int, taken: int, recipe: Recipe) -> None:
+    """The head groupface takes apart what the neck groupface joined: one does not go without the other."""
+    if given == taken:
+        return
+    raise RecipeError(
+        f"head {recipe.head.margin} expects a backbone with {taken or 'no'} groups, {recipe.backbone.name} "
+        f"with neck {recipe.backbone.arguments.get('neck', 'of its own')} gives {given or 'none'}",
+        where="backbone.arguments",
+        mend=f"use {{neck: groupface, groups: {taken}}}" if taken else "use another neck, or head.margin=groupface",
+    )
 
 
 def _fine_tune_from(artifact: Artifact, recipe: Recipe, state: TrainingState, faces: TrainingSet) -> str:

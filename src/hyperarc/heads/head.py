@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
-import math
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hyperarc.errors import DataError, HyperArcError, unknown_name
 from hyperarc.geometry import unit
 from hyperarc.heads.auxiliary import Auxiliary, create_auxiliary
 from hyperarc.heads.centers import Centers
+from hyperarc.heads.first_loss import expected_loss
 from hyperarc.heads.sweep import Plan, Swept, chunked_sweep, cosines, reference_sweep
-from hyperarc.margins import Margin, create_margin
+from hyperarc.margins import Margin, create_margin, margin_names
+from hyperarc.margins.margin import margins
 from hyperarc.parallel import gather
+from hyperarc.registry import Registry
 
 SWEEPS: dict[str, Callable[[Tensor, Tensor, Tensor, Plan], Swept]] = {
     "chunked": chunked_sweep,
     "reference": reference_sweep,
 }
+
+structures: Registry[type[Head]] = Registry("head", "hyperarc.heads")
+"""Heads that are more than a margin on centers, by name."""
 
 
 @dataclass(frozen=True)
@@ -120,30 +126,8 @@ class Head(nn.Module):
         return self.margin.scale * torch.where(is_target, margined[:, None], negative)
 
     def expected_first_loss(self) -> float:
-        """The loss to expect of random embeddings and centers; a first loss far from it means a wrong scale or margin.
-
-        Cosines are then N(0, 1/d), or the largest of K such, and the sum over the negatives is C - 1 times its mean,
-        taken up to the largest cosine that CK - K draws reach: E[n] = ln(C-1) + s^2 / 2d for K = 1 and a small s.
-        """
-        classes, sub_centers, dim = self.centers.weight.shape
-        classes = max(2, self.centers.swept)
-        if not self.margin.normalizes_centers:
-            return math.log(classes)
-        margin, scale = self.margin, float(self.margin.scale)
-        z, share = (each.to(self.centers.weight) for each in _largest_of_normals(sub_centers))
-        largest = math.sqrt(2.0 * math.log(max(2, (classes - 1) * sub_centers)))
-        with torch.no_grad():
-            own = (share * z).sum()[None] / math.sqrt(dim)
-            norm = torch.full_like(own, math.sqrt(dim))
-            threshold, offset = margin.threshold(own, norm), margin.offset()
-            seen, others = share[z <= largest], z[z <= largest][None] / math.sqrt(dim)
-            negative = scale * margin.negative(others, None if threshold is None else threshold[:, None])
-            if offset is None:
-                log_sum = (seen.log() + negative).logsumexp(dim=1) + math.log(classes - 1)
-            else:
-                log_sum = (seen * F.softplus(negative + offset)).sum(dim=1) * (classes - 1)
-            logit = scale * margin.target(own, norm, torch.zeros_like(own, dtype=torch.int64))
-            return float(margin.loss(logit, log_sum, others[:, -max(1, margin.top_k) :]))
+        """The loss to expect of random embeddings and centers; one far from it means a wrong scale or margin."""
+        return expected_loss(self.margin, self.centers)
 
     def _auxiliary(self) -> dict[str, Auxiliary]:
         return {name: added for name, added in self.auxiliary.items() if isinstance(added, Auxiliary)}
@@ -217,13 +201,6 @@ class Head(nn.Module):
             raise DataError(f"label {int(labels[row])} is outside 0..{classes - 1}", where=f"batch row {row}")
 
 
-def _largest_of_normals(count: int) -> tuple[Tensor, Tensor]:
-    """Values z of the largest of ``count`` standard normals, with their probabilities."""
-    z = torch.linspace(-8.0, 8.0, 3201, dtype=torch.float64)
-    share = (count * torch.special.log_ndtr(z)).exp().diff()
-    return (z[1:] + z[:-1]) / 2, share
-
-
 def create_head(
     name: str,
     *,
@@ -241,7 +218,7 @@ def create_head(
     """A head with the margin called ``name``.
 
     Args:
-        name: one of :func:`hyperarc.margin_names`.
+        name: one of :func:`hyperarc.margin_names`, or groupface (:class:`hyperarc.heads.groupface.GroupFace`).
         num_classes: C, the number of people.
         embedding_dim: d.
         sub_centers: K centers per class.
@@ -252,7 +229,8 @@ def create_head(
         sweep: "chunked", or "reference" (dense, for tests and small C).
         memory_mb: what the chunked sweep may hold beside inputs and results.
         auxiliary: losses to add, name -> arguments (``weight`` among them): intra, inter, triplet, center.
-        margin_args: the margin's own arguments, such as ``scale`` and ``margin``.
+        margin_args: the margin's own arguments, such as ``scale`` and ``margin``. A head with structure takes its own
+            as well, and ``over``, the name of its margin ("arcface").
 
     Errors: unknown names and arguments name the nearest known ones; values out of range say so.
 
@@ -262,7 +240,7 @@ def create_head(
         >>> out.loss.shape, out.target_cosine.shape
         (torch.Size([]), torch.Size([8]))
     """
-    margin = create_margin(name, **margin_args)
+    build, margin = _structure(name, margin_args)
     margin.for_classes(num_classes)
     centers = Centers(
         num_classes,
@@ -273,9 +251,26 @@ def create_head(
         bias=bool(getattr(margin, "bias", False)),
         seed=seed,
     )
-    head = Head(centers, margin, sweep=sweep, memory_mb=memory_mb)
+    head = build(centers, margin, sweep=sweep, memory_mb=memory_mb)
     for added, arguments in (auxiliary or {}).items():
         loss = create_auxiliary(added, **arguments)
         loss.for_classes(num_classes, embedding_dim)
         head.auxiliary[added] = loss
     return head
+
+
+def _structure(name: str, arguments: Mapping[str, Any]) -> tuple[Callable[..., Head], Margin]:
+    """What builds the head called ``name``, its own arguments bound, and the margin it goes over."""
+    if name not in structures.names():
+        if name not in margin_names():
+            raise unknown_name("margin", name, [*margin_names(), *structures.names()])
+        return Head, create_margin(name, **arguments)
+    kind = structures.get(name)
+    own = [p.name for p in inspect.signature(kind).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    over = arguments.get("over", "arcface")
+    known = ["over", *own, *margins.argument_names(over, Margin)]
+    for argument in arguments:
+        if argument not in known:
+            raise unknown_name(f"argument of head {name!r} over {over!r}:", argument, known)
+    rest = {key: value for key, value in arguments.items() if key != "over" and key not in own}
+    return partial(kind, **{key: arguments[key] for key in own if key in arguments}), create_margin(over, **rest)

@@ -37,6 +37,7 @@ class Checkpoints:
 
     Attributes:
         data: digest of the faces trained on, once they are known; a checkpoint made on others is refused.
+        teacher: digest of the teacher, if there is one; a checkpoint of another's student is refused.
     """
 
     def __init__(self, folder: Path, recipe: Recipe, keep: int = 2) -> None:
@@ -44,6 +45,7 @@ class Checkpoints:
         self.recipe = recipe
         self.keep = keep
         self.data = ""
+        self.teacher = ""
 
     def save(self, state: TrainingState) -> Path:
         """Write the state of this step; drop the oldest beyond ``keep``, and those of later, abandoned steps."""
@@ -54,6 +56,7 @@ class Checkpoints:
             "step": str(state.step),
             "recipe": recipe_digest(self.recipe),
             "data": self.data,
+            "teacher": self.teacher,
             "numbers": json.dumps(numbers),
             "sha256": _digest(tensors),
         }
@@ -88,6 +91,12 @@ class Checkpoints:
                 where=path,
                 mend="bring the faces back as manifest.parquet beside it lists them, or start a new run",
             )
+        if about.get("teacher", "") != self.teacher:
+            raise CheckpointError(
+                "was taught by another teacher than the recipe names now",
+                where=path,
+                mend="bring the teacher's artifact back, or start a new run",
+            )
         if about["sha256"] != _digest(tensors):
             raise CheckpointError(
                 "damaged: its content does not match its digest", where=path, mend=self._other(path)
@@ -118,6 +127,10 @@ def recipe_digest(recipe: Recipe) -> str:
             del content["head"][later]
     if recipe.data.sampler == Sampler():
         del content["data"]["sampler"]  # nor of this
+    if recipe.distillation is None:
+        del content["distillation"]
+    else:
+        del content["distillation"]["teacher"]  # it may move: what it is stands in the checkpoint beside
     content["data"] = {k: v for k, v in content["data"].items() if k not in ("workers", "cache_mb", "licence")}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 

@@ -20,6 +20,7 @@ from hyperarc.training.checkpoint import Checkpoints
 from hyperarc.training.hardware import Hardware
 from hyperarc.training.optimizer import clip, set_rate
 from hyperarc.training.state import TrainingState
+from hyperarc.training.teacher import Teacher
 from hyperarc.training.watch import Watcher
 
 
@@ -34,6 +35,7 @@ class Plan:
         faces_of: rows of a batch -> names of its faces, for error messages.
         evaluate: called with the step count every ``evaluate_every`` steps, or None.
         evaluate_every: steps.
+        teacher: whose word is added to the loss, or None.
     """
 
     recipe: Recipe
@@ -44,6 +46,7 @@ class Plan:
     faces_of: Callable[[Batch], list[str]]
     evaluate: Callable[[int], None] | None = None
     evaluate_every: int = 0
+    teacher: Teacher | None = None
 
 
 def train(
@@ -94,6 +97,8 @@ def _step(
         with torch.autocast(hardware.device, hardware.dtype, enabled=hardware.dtype != torch.float32):
             embeddings = forward(inputs)
         out = state.head(embeddings.float(), labels.to(hardware.device, non_blocking=True))
+        if plan.teacher is not None:
+            out = plan.teacher(out, images, embeddings.float(), state.head)
         state.scaler.scale(out.loss / training.accumulate).backward()
         cosines.append(torch.stack([out.target_cosine, out.nearest_negative_cosine]))
         angles = cosines[-1].clamp(-1, 1).acos().rad2deg().mean(dim=1)

@@ -18,10 +18,10 @@ from PIL import Image, ImageDraw, ImageFont
 
 from hyperarc.commands.plots import draw, figure_names
 from hyperarc.data.drawn import NUISANCE_NAMES, Conditions, draw_faces, draw_nuisances, draw_people
-from hyperarc.report.style import BLUE, GRID, INK, MUTED, ORANGE, VERMILLION, save_figure, styled
+from hyperarc.report.style import BLUE, GREEN, GRID, INK, MUTED, ORANGE, VERMILLION, save_figure, styled
 
 FOLDER = Path(__file__).parent / "figures"
-FACES, SWEEP, TOY = "drawn-faces", "sweep", "toy-embeddings"
+FACES, TOY = "drawn-faces", "toy-embeddings"
 SHADES_DPI = 66  # of shades inside an SVG, to keep it small
 
 # column of the contact sheet -> what differs from a studio picture (names of hyperarc.data.drawn.NUISANCE_NAMES)
@@ -136,6 +136,47 @@ def _outcome(axes: Axes) -> None:
     axes.text(left + 3.9, 2.85, "lossᵢ = softplus(nᵢ − tᵢ)", va="center", fontsize=9.5, fontweight="bold")
 
 
+@styled
+def groupface() -> Figure:
+    """The neck and head of GroupFace: a face's own representation, and a mixture of its groups'."""
+    figure = Figure(figsize=(7.6, 2.9))
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set(xlim=(0, 76), ylim=(0, 29))
+    axes.axis("off")
+    axes.text(2.2, 26.6, "GroupFace", fontweight="bold", fontsize=10.5)
+    axes.text(13.2, 26.6, "a face's own representation, and a mixture of its groups'", fontsize=8.5, color=MUTED)
+    _stage(axes, (2.2, 10.9), (8.4, 5.6), MUTED, "backbone", "flat map\nof features")
+    _stage(axes, (13.6, 10.9), (8.4, 5.6), MUTED, "x", "FC, BN\nshared, 4096")
+    _stage(axes, (26.4, 17.8), (9.4, 5.6), BLUE, "v", "FC, BN\nits own, 512")
+    for shift in (1.2, 0.6, 0.0):
+        words = () if shift else ("v\u1d33\u1d4f", "K FCs\n512 each")
+        _stage(axes, (26.4 + shift, 3.4 + shift), (9.4, 5.6), GREEN, *words)
+    _stage(axes, (40.4, 10.9), (9.4, 5.6), ORANGE, "p", "three FCs,\nsoftmax")
+    _stage(axes, (40.4, 3.4), (9.4, 5.6), GREEN, "v\u1d33", "sum of pₖ v\u1d33\u1d4f, or\nthe likeliest")
+    _stage(axes, (52.4, 10.9), (9.4, 5.6), ORANGE, "G*", "argmax p − E[p]\nin training only")
+    _stage(axes, (65.2, 3.4), (8.6, 20.0), VERMILLION, "v̄", "v + v\u1d33\nembedding,\nto the margin")
+    arrows = (
+        ((10.6, 13.7), (13.6, 13.7)), ((22.0, 14.7), (26.4, 19.4)), ((22.0, 12.7), (26.4, 7.4)),
+        ((35.8, 18.8), (40.4, 15.2)), ((45.1, 10.9), (45.1, 9.0)), ((49.8, 13.7), (52.4, 13.7)),
+        ((35.8, 20.8), (65.2, 20.8)), ((37.0, 6.2), (40.4, 6.2)), ((49.8, 6.2), (65.2, 6.2)),
+    )  # fmt: skip
+    for start, end in arrows:
+        axes.add_patch(_arrow(start, end, "-|>"))
+    return figure
+
+
+def _stage(
+    axes: Axes, corner: tuple[float, float], size: tuple[float, float], color: str, name: str = "", text: str = ""
+) -> None:
+    """A box with a bold name over one or more lines; opaque with a white edge, so that boxes can lie on one another."""
+    _box(axes, (corner[0] - 0.2, corner[1] - 0.2), (size[0] + 0.4, size[1] + 0.4), "white", 1.0, rounding=0.6)
+    _box(axes, corner, size, color, 0.16, rounding=0.5)
+    middle, half = corner[0] + size[0] / 2, corner[1] + size[1] / 2
+    height = 0.5 * text.count("\n")
+    axes.text(middle, half + 0.8 + height, name, ha="center", va="center", fontsize=9, fontweight="bold")
+    axes.text(middle, half - 0.9, text, ha="center", va="center", fontsize=7.4, color=MUTED, linespacing=1.15)
+
+
 def _box(
     axes: Axes, corner: tuple[float, float], size: tuple[float, float], color: str, alpha: float, rounding: float = 0.15
 ) -> None:
@@ -150,9 +191,12 @@ def _arrow(start: tuple[float, float], end: tuple[float, float], style: str) -> 
     )
 
 
+SCHEMES = {"sweep": sweep, "groupface": groupface}
+
+
 def figure_files() -> dict[str, Path]:
     """Every figure by name, with its file below ``docs/figures``."""
-    files = {name: Path(f"{name}.svg") for name in (SWEEP, *figure_names())}
+    files = {name: Path(f"{name}.svg") for name in (*SCHEMES, *figure_names())}
     files |= {name: Path(f"{name}.png") for name in (FACES, TOY)}  # pictures of faces
     return files | {loss.name: Path("losses", f"{loss.name}.svg") for loss in loss_pages.all_losses()}
 
@@ -166,7 +210,7 @@ def main(names: list[str], folder: Path) -> None:
         if name == FACES:
             small_png(drawn_faces(), path)
             continue
-        figure = sweep() if name == SWEEP else draw(name)
+        figure = SCHEMES[name]() if name in SCHEMES else draw(name)
         save_figure(figure, path, SHADES_DPI if path.suffix == ".svg" else 200)
         if name == TOY:
             with Image.open(path) as picture:

@@ -33,6 +33,7 @@ MEANINGS = {
     "name": "of the run; the default run folder is `runs/NAME`",
     "description": "a sentence or two, shown on the report",
     "seed": "of backbone, centers, batches, flips and dropout",
+    "data.sampler": "how batches are put together, else a plain shuffle; see [Data](data.md#samplers)",
     "data.sources": "folders and zips; see [Data](data.md#sources)",
     "backbone.name": "one of `hyperarc.backbone_names()`",
     "backbone.embedding_dim": "length d of an embedding",

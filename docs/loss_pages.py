@@ -143,8 +143,10 @@ def work(cls: type[Margin]) -> str:
     found = []
     if cls.negative is not Margin.negative:
         found.append("an elementwise map of the N x C negatives")
+    if cls.offset is not Margin.offset:
+        found.append("a softplus of every negative instead of an exp")
     if cls.rescales:
-        found.append("two sweeps a step instead of one")
+        found.append("a second pass over the classes, forward only")
     if _made(cls).top_k:
         found.append("the top-k of the negatives")
     return ", ".join(found) or "vector work on N numbers"

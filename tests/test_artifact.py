@@ -297,7 +297,8 @@ def test_fine_tuning_begins_where_the_artifact_ended(trained: Path, tmp_path: Pa
     for name in ("weights", "head"):
         ours = load_file(tuned / f"{name}.safetensors")
         for key, value in load_file(theirs / f"{name}.safetensors").items():
-            torch.testing.assert_close(ours[key], value, rtol=0, atol=1e-20)
+            if key != "centers.votes":  # they go on counting
+                torch.testing.assert_close(ours[key], value, rtol=0, atol=1e-20)
 
 
 def test_other_people_get_fresh_centers(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

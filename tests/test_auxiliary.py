@@ -129,6 +129,19 @@ def test_center_moves_as_in_caffe(shared: Path) -> None:
     assert torch.equal(center.centers, before)
 
 
+def test_center_is_half_of_the_popular_port(shared: Path) -> None:
+    """KaiyangZhou's port leaves the factor 1/2 out, and its clamp adds 1e-12 for each class but the own."""
+    golden = load(shared, "center_kaiyangzhou")
+    embeddings, labels, _ = tensors(golden)
+    center = create_auxiliary("center")
+    center.for_classes(*golden["weight"].shape)
+    center.double().centers.copy_(torch.tensor(golden["weight"]))
+    loss = center(embeddings, labels, torch.zeros(1))
+    loss.backward()
+    np.testing.assert_allclose(2 * loss.item() + (len(golden["weight"]) - 1) * 1e-12, golden["loss"], rtol=1e-12)
+    np.testing.assert_allclose(2 * embeddings.grad, golden["grad_emb"], rtol=1e-10)
+
+
 @pytest.mark.parametrize("sample_rate", [1.0, 0.5])
 def test_added_to_a_head(sample_rate: float) -> None:
     torch.manual_seed(0)

@@ -36,6 +36,7 @@ CASES = {
     "mxnet_cosface": ("cosface", {}, 1),
     "mxnet_cm1": ("combined", RAW, 1),
     "mxnet_cm2": ("combined", {"m1": 0.9, "m2": 0.4, "m3": 0.15, **RAW}, 1),
+    "mxnet_cm_other": ("combined", {"m1": 1.1, "m2": 0.2, "m3": 0.1, **RAW}, 1),
     "mxnet_old_arcface_threshold": ("arcface", {}, 1),
     "mxnet_old_arcface_easy": ("arcface", {"beyond_pi": "easy"}, 1),
     "mxnet_norm_softmax": ("norm_softmax", {}, 1),

@@ -225,6 +225,24 @@ def test_sphereface_raw(shared: Path, case: str) -> None:
     np.testing.assert_allclose(logits, golden["logits"], rtol=1e-6, atol=1e-4)
 
 
+def test_cosface_between_adafaces_clamps(shared: Path) -> None:
+    """AdaFace's CosFace clamps all cosines by 1e-4, ours none: equal in every row without a cosine that far out."""
+    golden, hyper = load(shared, "adafacerepo_cosface")
+    head = make("cosface", golden["weight"], "chunked", margin=hyper["m"], scale=hyper["s"])
+    embeddings, labels = torch.tensor(golden["emb"], requires_grad=True), torch.tensor(golden["labels"])
+    logits = head.logits(embeddings, labels)
+    torch.nn.functional.cross_entropy(logits, labels).backward()
+    cosine = unit(embeddings.detach()) @ unit(torch.tensor(golden["weight"])).T
+    free = (cosine.abs() < 1 - 1e-4).all(dim=1).numpy()
+    assert free.sum() >= 12
+    np.testing.assert_allclose(logits.detach()[free], golden["logits"][free], rtol=1e-9, atol=1e-9)
+    theirs = golden["grad_emb"][free]
+    np.testing.assert_allclose(embeddings.grad[free], theirs, rtol=1e-6, atol=1e-9 * np.abs(theirs).max())
+    clamped = cosine.clamp(-1 + 1e-4, 1 - 1e-4)
+    clamped[torch.arange(len(labels)), labels] -= hyper["m"]
+    np.testing.assert_allclose(hyper["s"] * clamped, golden["logits"], rtol=1e-9, atol=1e-9)  # what theirs is
+
+
 @pytest.mark.parametrize("sweep", SWEEPS)
 @pytest.mark.parametrize("case", ["adacos_dynamic_a", "adacos_dynamic_b"])
 def test_adacos_over_steps(shared: Path, case: str, sweep: str) -> None:

@@ -265,7 +265,9 @@ def test_no_bias_unless_asked() -> None:
 # ---- the first loss
 
 
-@pytest.mark.parametrize("margin", ["arcface", "cosface", "norm_softmax", "softmax"])
+@pytest.mark.parametrize(
+    "margin", ["arcface", "cosface", "norm_softmax", "softmax", "curricularface", "arcnegface", "sphereface2", "npt"]
+)
 @pytest.mark.parametrize(
     ("classes", "dim", "scale", "sub_centers", "sample_rate"),
     [
@@ -279,7 +281,7 @@ def test_no_bias_unless_asked() -> None:
 def test_expected_first_loss(
     margin: str, classes: int, dim: int, scale: float, sub_centers: int, sample_rate: float
 ) -> None:
-    arguments = {} if margin == "softmax" else {"scale": scale}
+    arguments = {} if margin in ("softmax", "npt") else {"scale": scale}
     head = create_head(
         margin, num_classes=classes, embedding_dim=dim, sub_centers=sub_centers, sample_rate=sample_rate, **arguments
     )
@@ -345,11 +347,53 @@ def test_the_measure_of_memory_sees_the_dense_sweep() -> None:
     assert seen.largest >= 64 * 2000
 
 
-@pytest.mark.parametrize("arguments", [{}, {"sub_centers": 2}, {"inter_class_filter": 0.1}])
-def test_memory_held_at_one_time(arguments: dict[str, Any]) -> None:
+@pytest.mark.parametrize("name", ["arcface", "curricularface", "adacos", "npt", "sphereface2"])
+@pytest.mark.parametrize("sub_centers", [1, 2])
+def test_kept_blocks_change_nothing(name: str, sub_centers: int) -> None:
+    """With memory for no block, some blocks and all blocks the same loss and gradients, twice over."""
+    results = []
+    for memory_mb in (1e-3, 0.02, 64.0):
+        head = create_head(name, num_classes=90, embedding_dim=8, sub_centers=sub_centers, seed=2, memory_mb=memory_mb)
+        rows, labels = batch(16, 8, 90)
+        embeddings = rows.detach().double().requires_grad_()
+        loss = head.double()(embeddings, labels).loss
+        gradients = torch.autograd.grad(loss, [embeddings, head.centers.weight], retain_graph=True)
+        again = torch.autograd.grad(loss, [embeddings, head.centers.weight])
+        assert all(torch.equal(one, other) for one, other in zip(gradients, again, strict=True))
+        results.append((loss, *gradients))
+    for other in results[1:]:
+        torch.testing.assert_close(other, results[0])
+
+
+def test_blocks_are_kept_while_memory_lasts() -> None:
+    """The products of the backward pass: with memory for all cosines none is made again."""
+    products = {}
+    for memory_mb in (0.02, 64.0):
+        head = create_head("arcface", num_classes=400, embedding_dim=8, memory_mb=memory_mb)
+        embeddings, labels = batch(16, 8, 400)
+        loss = head(embeddings, labels).loss
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:
+            loss.backward()
+        products[memory_mb] = sum(e.count for e in profiler.key_averages() if e.key in ("aten::mm", "aten::addmm_"))
+    assert products[64.0] == 2  # one block: the gradients of rows and centers
+    assert products[0.02] > 2 * 10  # many blocks, most of them made again
+
+
+@pytest.mark.parametrize(
+    ("margin", "arguments"),
+    [
+        ("arcface", {}),
+        ("arcface", {"sub_centers": 2}),
+        ("arcface", {"inter_class_filter": 0.1}),
+        ("circle", {}),
+        ("sphereface_r", {}),
+        ("sphereface2", {}),
+    ],
+)
+def test_memory_held_at_one_time(margin: str, arguments: dict[str, Any]) -> None:
     """Sum of what lives at one time, by torch's own profiler, beside inputs, results and gradients."""
     classes, dim, rows, memory_mb = 6000, 32, 64, 0.5
-    head = create_head("arcface", num_classes=classes, embedding_dim=dim, memory_mb=memory_mb, **arguments)
+    head = create_head(margin, num_classes=classes, embedding_dim=dim, memory_mb=memory_mb, **arguments)
     embeddings, labels = batch(rows, dim, classes)
     head(embeddings, labels).loss.backward()  # warm: the gradients' own memory exists
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profiler:

@@ -22,6 +22,7 @@ from torch import nn
 import hyperarc.training.checkpoint as checkpoint_module
 from hyperarc.commands.show import Show
 from hyperarc.commands.train import Start, Trained, train
+from hyperarc.data.adaptive_order import AdaptiveOrder
 from hyperarc.errors import CheckpointError, HyperArcError
 from hyperarc.heads.head import create_head
 from hyperarc.recipe import Recipe
@@ -184,6 +185,61 @@ def test_resumed_from_a_named_checkpoint(recipe: Recipe, unbroken: Path, tmp_pat
     assert_same_end(folder, unbroken)
 
 
+# ---- samplers
+
+
+@pytest.fixture(scope="module")
+def adaptive_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("adaptive") / "tiny.yaml"
+    path.write_text(TINY.replace("data: {", "data: {sampler: {adaptive: {warmup_epochs: 0}}, workers: 2, "))
+    return path
+
+
+@pytest.fixture(scope="module")
+def adaptive_unbroken(adaptive_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("adaptive") / "run"
+    assert finish(load_recipe(str(adaptive_path)), folder).finished
+    return folder
+
+
+def test_an_adaptive_run_killed_and_resumed(adaptive_path: Path, adaptive_unbroken: Path, tmp_path: Path) -> None:
+    folder, recipe = tmp_path / "run", load_recipe(str(adaptive_path))
+    for step in (8, 12):  # in the midst of an epoch between two checkpoints, and at the beginning of one
+        done = signalled(adaptive_path, folder, signal.SIGKILL, step)
+        assert done.returncode == -signal.SIGKILL, done.stderr
+    finish(recipe, folder, "auto")
+    assert_same_end(folder, adaptive_unbroken)
+    kept, expected = (
+        load_file(Checkpoints(f / "checkpoints", recipe).paths()[-1]) for f in (folder, adaptive_unbroken)
+    )
+    for name in ("order.weights", "order.began", "order.epoch"):
+        assert torch.equal(kept[name], expected[name])
+    assert len(expected["order.weights"].unique()) > 3  # it did learn
+    assert int(expected["order.epoch"]) == 3
+
+
+def test_workers_change_no_adaptive_run(adaptive_path: Path, adaptive_unbroken: Path, tmp_path: Path) -> None:
+    alone = load_recipe(str(adaptive_path), ["data.workers=0"])
+    finish(alone, tmp_path / "run")
+    for name in ("weights.safetensors", "head.safetensors"):
+        assert (tmp_path / "run/artifact" / name).read_bytes() == (adaptive_unbroken / "artifact" / name).read_bytes()
+
+
+def test_a_checkpoint_without_the_weights_of_an_adaptive_run(adaptive_path: Path, tmp_path: Path) -> None:
+    recipe = load_recipe(str(adaptive_path))
+    state = toy_state(recipe)
+    state.order = AdaptiveOrder(48, 8)
+    path = Checkpoints(tmp_path, recipe).save(state)
+    state.order = AdaptiveOrder(47, 8)
+    with pytest.raises(CheckpointError, match="does not fit this run: could not broadcast"):
+        Checkpoints(tmp_path, recipe).load(path, state)
+    state.order = None
+    path = Checkpoints(tmp_path, recipe).save(state)
+    state.order = AdaptiveOrder(48, 8)
+    with pytest.raises(CheckpointError, match="does not fit this run: 'weights'"):
+        Checkpoints(tmp_path, recipe).load(path, state)
+
+
 # ---- what cannot be resumed
 
 
@@ -242,6 +298,12 @@ def test_a_checkpoint_of_another_recipe(recipe_path: Path, stopped: Path) -> Non
 def test_upkeep_may_change_between_sittings(recipe_path: Path, recipe: Recipe) -> None:
     changes = ["training.checkpoint_every=7", "evaluation=[{protocol: drawn}]", "data.workers=2", "description=new"]
     assert recipe_digest(load_recipe(str(recipe_path), changes)) == recipe_digest(recipe)
+
+
+def test_recipes_of_older_checkpoints_keep_their_digest(recipe_path: Path, recipe: Recipe) -> None:
+    assert recipe_digest(recipe) == "bfa261767ab114c9"  # before there were samplers
+    for sampler in ("people.faces_per_person=2", "adaptive={}", "adaptive.floor=0.1"):
+        assert recipe_digest(load_recipe(str(recipe_path), [f"data.sampler.{sampler}"])) != recipe_digest(recipe)
 
 
 def test_a_missing_checkpoint(recipe: Recipe, stopped: Path) -> None:

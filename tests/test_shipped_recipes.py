@@ -11,7 +11,8 @@ from hyperarc.commands.train import new_state
 from hyperarc.contract import Contract
 from hyperarc.data.drawn_source import drawn_source
 from hyperarc.data.loader import Loader
-from hyperarc.data.order import BatchOrder
+from hyperarc.data.training_set import TrainingSet
+from hyperarc.heads.head import structures
 from hyperarc.margins import margin_names
 from hyperarc.recipe import DrawnData, Recipe
 from hyperarc.recipe_file import load_recipe, recipe_names
@@ -24,7 +25,8 @@ LOSSES = [name for name in recipe_names() if name.startswith("casia_r50_")]
 SMALL = [
     "data.sources=[]",
     "data.drawn={people: 8, faces_per_person: 3}",
-    "backbone={name: iresnet_tiny, embedding_dim: 16}",
+    "backbone.name=iresnet_tiny",
+    "backbone.embedding_dim=16",
     "training.batch_size=8",
     "training.precision=fp32",
     "optimizer.lr=0.01",
@@ -46,7 +48,9 @@ def three_steps(recipe: Recipe, folder: Path) -> list[Row]:
     source = drawn_source(DrawnData(people=8, faces_per_person=3))
     hardware = choose_hardware(recipe.training)
     state = new_state(recipe, 8, hardware)
-    loader = Loader(source, source.scan(), BatchOrder(24, 8), stop_step=3)
+    faces = TrainingSet((source,), source.scan(), source.scan())
+    state.order = faces.order(recipe.data.sampler, recipe.training.batch_size, recipe.seed)
+    loader = Loader(source, faces.kept, state.order, stop_step=3)
     plan = Plan(recipe, Contract(embedding_dim=16), hardware, 10, lambda step: 1.0, lambda batch: ["faces"])
     rows = Rows()
     assert train(state, plan, loader, [rows], Checkpoints(folder, recipe))
@@ -60,9 +64,9 @@ def test_three_steps(name: str, tmp_path: Path) -> None:
     assert all(math.isfinite(float(row["loss"])) and float(row["gradient_norm"]) > 0 for row in rows)
 
 
-def test_every_margin_has_a_recipe() -> None:
+def test_every_loss_has_a_recipe() -> None:
     used = {load_recipe(name).head.margin for name in LOSSES}
-    assert used == set(margin_names())
+    assert used == {*margin_names(), *structures.names()}
 
 
 @pytest.mark.parametrize("name", LOSSES)

@@ -311,6 +311,26 @@ def test_accumulating_is_the_same_as_one_batch_without_batch_norm(tmp_path: Path
         torch.testing.assert_close(parts.weights()[name], value)
 
 
+def test_the_order_hears_of_every_part(tmp_path: Path) -> None:
+    heard: list[tuple[Any, ...]] = []
+
+    class Listening(BatchOrder):
+        def observe(self, *told: Any) -> None:
+            heard.append(told)
+
+    toy = Toy(tmp_path, recipe_of(training={"accumulate": 2}))
+    toy.order = toy.state.order = Listening(FACES, BATCH, toy.recipe.seed)
+    _, rows = toy.run()
+    assert [told[0] for told in heard] == list(range(toy.total))
+    for (step, faces, target, nearest), row in zip(heard, rows, strict=True):
+        assert faces.tolist() == toy.order.batch(step).tolist()
+        assert target.dtype == nearest.dtype == np.float32
+        assert len(target) == len(nearest) == BATCH
+        assert np.rad2deg(np.arccos(target)).mean() == pytest.approx(row["target_angle_deg"], rel=1e-5)
+        assert np.rad2deg(np.arccos(nearest)).mean() == pytest.approx(row["nearest_negative_angle_deg"], rel=1e-5)
+        assert (target > nearest).mean() == pytest.approx(row["accuracy"])
+
+
 def test_ema_by_hand(tmp_path: Path) -> None:
     toy = Toy(tmp_path, recipe_of(training={"ema": 0.75}), norm_toy())
     course: list[dict[str, torch.Tensor]] = []

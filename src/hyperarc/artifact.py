@@ -64,27 +64,16 @@ class Artifact:
 
     def backbone(self) -> nn.Module:
         """The backbone with its trained weights, in eval mode."""
-        section = self.recipe.backbone
-        backbone = create_backbone(section.name, embedding_dim=section.embedding_dim, **section.arguments)
+        backbone = build_backbone(self.recipe)
         _load(backbone, self.path / "weights.safetensors", self.contract.model)
         return backbone.eval()
 
     def head(self) -> Head:
         """The head with its trained centers and margin state."""
-        section = self.recipe.head
         people = self.people()
         if len(people) < 2:
             raise ArtifactError(f"expected at least 2 people, got {len(people)}", where=self.path / "people.txt")
-        head = create_head(
-            section.margin,
-            num_classes=len(people),
-            embedding_dim=self.recipe.backbone.embedding_dim,
-            sub_centers=section.sub_centers,
-            sample_rate=section.sample_rate,
-            auxiliary=section.auxiliary,
-            memory_mb=section.memory_mb,
-            **section.arguments,
-        )
+        head = build_head(self.recipe, len(people))
         _load(head, self.path / "head.safetensors")
         return head.eval()
 
@@ -95,6 +84,29 @@ class Artifact:
     def encoder(self, *, device: torch.device | str = "cpu", batch_size: int = 32) -> Encoder:
         """The backbone with its contract, ready to embed."""
         return Encoder(self.backbone(), self.contract, device=device, batch_size=batch_size)
+
+
+def build_backbone(recipe: Recipe) -> nn.Module:
+    """The recipe's backbone with fresh weights."""
+    section = recipe.backbone
+    return create_backbone(section.name, embedding_dim=section.embedding_dim, **section.arguments)
+
+
+def build_head(recipe: Recipe, people: int) -> Head:
+    """The recipe's head for so many people, with fresh centers."""
+    section = recipe.head
+    return create_head(
+        section.margin,
+        num_classes=people,
+        embedding_dim=recipe.backbone.embedding_dim,
+        sub_centers=section.sub_centers,
+        sample_rate=section.sample_rate,
+        prototypes=None if section.prototypes is None else section.prototypes.model_dump(),
+        seed=recipe.seed,
+        memory_mb=section.memory_mb,
+        auxiliary=section.auxiliary,
+        **section.arguments,
+    )
 
 
 def save_artifact(

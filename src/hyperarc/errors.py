@@ -1,7 +1,8 @@
 """Errors that a user can mend.
 
 Every message says what was expected, what came, where, and how to mend it. The command line prints such an error
-as one paragraph and ends with code 1; anything else that escapes is a defect of HyperArc and keeps its traceback.
+as one paragraph and ends with code 1, of an unknown name with 2; anything else that escapes is a defect of HyperArc and
+keeps its traceback.
 """
 
 from __future__ import annotations

@@ -62,6 +62,41 @@ class PeopleTable(Frozen):
     )
 
 
+class PeopleSampler(Frozen):
+    """Batches of P = batch_size / K people with K faces each, as triplet losses need."""
+
+    faces_per_person: int = Field(4, ge=2, description="K; must divide batch_size / accumulate")
+
+
+class AdaptiveSampler(Frozen):
+    """The Adaptive Data Sampling of AdaptiveFace; the paper gives no numbers, so these are HyperArc's own."""
+
+    decrease: float = Field(0.8, gt=0, le=1, description="factor on the weight of a correctly classified face")
+    increase: float = Field(1.25, ge=1, description="factor on the weight of a misclassified face")
+    floor: float = Field(0.25, gt=0, le=1, description="s_min: easy faces keep at least this weight; all begin at 1")
+    ceiling: float = Field(4.0, ge=1, description="hard faces get at most this weight")
+    noise_cosine: float = Field(
+        0.2, ge=-1, lt=1, description="noise guard: below this cosine to its own center a face is suspected"
+    )
+    noise_factor: float = Field(
+        0.1, gt=0, le=1, description="factor on the weight of a suspected face, and on the floor for it"
+    )
+    warmup_epochs: int = Field(2, ge=0, description="epochs before weights move; at first all faces look like noise")
+
+
+class Sampler(Frozen):
+    """How batches are put together; without one of these, a plain shuffle."""
+
+    people: PeopleSampler | None = None
+    adaptive: AdaptiveSampler | None = None
+
+    @model_validator(mode="after")
+    def _at_most_one(self) -> Sampler:
+        if self.people is not None and self.adaptive is not None:
+            raise ValueError("give either data.sampler.people or data.sampler.adaptive")
+        return self
+
+
 class Data(Frozen):
     """Which faces to train on."""
 
@@ -69,6 +104,7 @@ class Data(Frozen):
     sources: tuple[SourceData, ...] = ()
     people_table: PeopleTable | None = None
     min_faces: int = Field(1, ge=1, description="people with fewer faces are left out")
+    sampler: Sampler = Sampler()
     flip: bool = Field(True, description="mirror every second face at random, as all recipes of the family do")
     verify: bool = Field(True, description="decode every face once before training and leave the unreadable out")
     cache_mb: int = Field(4096, ge=0, description="decoded faces kept in memory, MiB; later epochs decode nothing")
@@ -90,17 +126,43 @@ class Backbone(Frozen):
     arguments: dict[str, Any] = Field(default_factory=dict, description="the backbone's own, such as neck and dropout")
 
 
+class Prototypes(Frozen):
+    """Hard prototype mining (AdaptiveFace): a step sweeps over the batch's people and those easily taken for them."""
+
+    queue: int = Field(16, ge=1, description="k, hard people kept for each; at most all others")
+    threshold: float = Field(-1.0, ge=-1, lt=1, description="h, cosine that an entry must exceed; -1 keeps all")
+    threshold_end: float | None = Field(None, ge=-1, lt=1, description="where h goes; the larger, the harder")
+    threshold_steps: int = Field(0, ge=0, description="steps that h takes to go there")
+    refresh_every: int | None = Field(0, ge=0, description="steps between searches for neighbors; 0 once; none never")
+
+
 class HeadSection(Frozen):
     """The loss."""
 
-    margin: str = Field("arcface", description="one of hyperarc.margin_names()")
+    margin: str = Field("arcface", description="one of hyperarc.margin_names(), or groupface")
     arguments: dict[str, Any] = Field(default_factory=dict, description="the margin's own, such as scale and margin")
     auxiliary: dict[str, dict[str, Any]] = Field(
         default_factory=dict, description="losses to add, such as {triplet: {weight: 0.1}}"
     )
     sub_centers: int = Field(1, ge=1, description="centers per person")
     sample_rate: float = Field(1.0, gt=0, le=1, description="share of people swept in a step (Partial FC)")
+    prototypes: Prototypes | None = Field(None, description="sweep over hard people only; none sweeps over all")
     memory_mb: float = Field(64.0, gt=0, description="what the sweep may hold, MiB")
+
+
+class Distillation(Frozen):
+    """A teacher to learn from beside the labels; weights as in ArcFace's light track."""
+
+    teacher: str = Field(description="artifact folder; ${NAME} is taken from the environment")
+    embedding_weight: float = Field(1.0, ge=0, description="of the squared distance between unit embeddings")
+    class_weight: float = Field(0.1, ge=0, description="of the KL divergence between class similarities")
+    class_scale: float = Field(64.0, gt=0, description="s of the class similarities softmax(s cos); smaller is softer")
+
+    @model_validator(mode="after")
+    def _teaches(self) -> Distillation:
+        if not (self.embedding_weight or self.class_weight):
+            raise ValueError("embedding_weight and class_weight are both 0: leave distillation out")
+        return self
 
 
 class Optimizer(Frozen):
@@ -202,10 +264,21 @@ class Recipe(Frozen):
     data: Data
     backbone: Backbone = Backbone()
     head: HeadSection = HeadSection()
+    distillation: Distillation | None = None
     optimizer: Optimizer = Optimizer()
     schedule: Schedule = Schedule()
     training: Training = Training()
     evaluation: tuple[Evaluation, ...] = ()
+
+    @model_validator(mode="after")
+    def _people_stay_whole(self) -> Recipe:
+        sampler, part = self.data.sampler.people, self.training.batch_size // self.training.accumulate
+        if sampler is not None and part % sampler.faces_per_person:
+            raise ValueError(
+                f"batch_size / accumulate = {part} is not a multiple of data.sampler.people.faces_per_person "
+                f"{sampler.faces_per_person}"
+            )
+        return self
 
     def to_yaml(self) -> str:
         """The whole recipe, defaults included."""

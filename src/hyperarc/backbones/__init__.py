@@ -12,6 +12,8 @@ from hyperarc.backbones.registry import BACKBONES
 from hyperarc.errors import HyperArcError, unknown_name
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import nn
 
 __all__ = ["backbone_names", "create_backbone"]
@@ -36,7 +38,7 @@ def create_backbone(name: str, embedding_dim: int = 512, **args: Any) -> nn.Modu
         name: one of :func:`backbone_names`.
         embedding_dim: length d of an embedding.
         args: arguments of that backbone, such as ``input_size=112``, ``neck="gap"``, ``dropout=0.4``,
-            ``bn_eps=2e-5`` (weights from MXNet), ``checkpoint=True`` (less memory, more time).
+            ``bn_eps=2e-5`` (weights from MXNet), ``checkpoint=True`` (less memory, more time), and those of its neck.
 
     Raises:
         UnknownNameError: unknown ``name`` or argument; the message names the nearest known ones.
@@ -49,7 +51,7 @@ def create_backbone(name: str, embedding_dim: int = 512, **args: Any) -> nn.Modu
         torch.Size([2, 128])
     """
     build = BACKBONES.get(name)
-    known = [key for key in inspect.signature(build).parameters if key != "embedding_dim"]
+    known = _arguments(build, args)
     for key in args:
         if key not in known:
             raise unknown_name("argument", key, known, where=f"backbone {name}")
@@ -60,3 +62,14 @@ def create_backbone(name: str, embedding_dim: int = 512, **args: Any) -> nn.Modu
             mend="512 is usual",
         )
     return build(embedding_dim, **args)
+
+
+def _arguments(build: Callable[..., nn.Module], given: dict[str, Any]) -> list[str]:
+    """Names of the arguments that a backbone takes besides its dimension, those of the given neck included."""
+    parameters = inspect.signature(build).parameters
+    known = [name for name in parameters if name not in ("embedding_dim", "neck_arguments")]
+    if "neck_arguments" in parameters:
+        from hyperarc.backbones.necks import neck_arguments
+
+        known += neck_arguments(given.get("neck", parameters["neck"].default))
+    return known

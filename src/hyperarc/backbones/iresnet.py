@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -76,14 +77,15 @@ class IResNet(Necked):
         depth: blocks, widths and stem stride, one of :data:`DEPTHS`.
         embedding_dim: d.
         input_size: S in pixels; another size at ``forward`` is an error.
-        neck: ``"bn_dropout_fc_bn"``, ``"gap"`` or ``"gdc"`` (:mod:`hyperarc.backbones.necks`).
+        neck: ``"bn_dropout_fc_bn"``, ``"gap"``, ``"gdc"`` or ``"groupface"`` (:mod:`hyperarc.backbones.necks`).
         dropout: probability in the neck; MXNet's option E had 0.4.
         bn_eps: BatchNorm epsilon; weights from MXNet need 2e-5.
         checkpoint: keep only each stage's input for the backward pass: less memory, about a third more time.
+        neck_arguments: the neck's own, such as ``groups=32`` of groupface.
 
     Raises:
         HyperArcError: input_size or dropout out of range; at ``forward``, faces of another shape.
-        UnknownNameError: unknown neck.
+        UnknownNameError: unknown neck or argument of a neck.
 
     Example:
         >>> import torch
@@ -101,6 +103,7 @@ class IResNet(Necked):
         dropout: float = 0.0,
         bn_eps: float = 1e-5,
         checkpoint: bool = False,
+        **neck_arguments: Any,
     ) -> None:
         super().__init__(input_size)
         self.checkpoint = checkpoint
@@ -114,7 +117,7 @@ class IResNet(Necked):
             rest = [IBasicBlock(channels[i + 1], channels[i + 1], 1, bn_eps) for _ in range(blocks - 1)]
             self.add_module(f"layer{i + 1}", nn.Sequential(first, *rest))
         side = -(-input_size // (16 * depth.stem_stride))
-        self.attach(build_neck(neck, FeatureMap(widths[-1], side, embedding_dim, dropout, bn_eps)))
+        self.attach(build_neck(neck, FeatureMap(widths[-1], side, embedding_dim, dropout, bn_eps), **neck_arguments))
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.normal_(module.weight, 0.0, 0.1)

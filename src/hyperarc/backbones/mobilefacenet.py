@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -112,14 +113,15 @@ class MobileFaceNet(Necked):
         depth: blocks and scale, one of :data:`DEPTHS`.
         embedding_dim: d.
         input_size: S in pixels; another size at ``forward`` is an error.
-        neck: ``"gdc"`` (official), ``"bn_dropout_fc_bn"`` or ``"gap"`` (:mod:`hyperarc.backbones.necks`).
+        neck: ``"gdc"`` (official), or another of :mod:`hyperarc.backbones.necks`.
         dropout: probability in the neck; the official network has none.
         bn_eps: BatchNorm epsilon.
         checkpoint: keep only each stage's input for the backward pass: less memory, about a third more time.
+        neck_arguments: the neck's own, such as ``groups=32`` of groupface.
 
     Raises:
         HyperArcError: input_size or dropout out of range; at ``forward``, faces of another shape.
-        UnknownNameError: unknown neck.
+        UnknownNameError: unknown neck or argument of a neck.
 
     Example:
         >>> import torch
@@ -137,6 +139,7 @@ class MobileFaceNet(Necked):
         dropout: float = 0.0,
         bn_eps: float = 1e-5,
         checkpoint: bool = False,
+        **neck_arguments: Any,
     ) -> None:
         super().__init__(input_size)
         self.checkpoint = checkpoint
@@ -159,7 +162,7 @@ class MobileFaceNet(Necked):
         )
         self.conv_sep = ConvBlock(wide, 512, bn_eps=bn_eps)
         side = -(-input_size // 16)
-        self.attach(build_neck(neck, FeatureMap(512, side, embedding_dim, dropout, bn_eps)))
+        self.attach(build_neck(neck, FeatureMap(512, side, embedding_dim, dropout, bn_eps), **neck_arguments))
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.Linear):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

@@ -8,12 +8,15 @@ ArcFace, section 3.2.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from hyperarc.backbones.groupface import Assignment, GroupFace
 from hyperarc.errors import HyperArcError, unknown_name
 
 
@@ -30,10 +33,14 @@ class FeatureMap:
 
 @dataclass(frozen=True)
 class Neck:
-    """Modules by attribute name, in order: ``early`` run in the trunk's type, ``late`` in full precision."""
+    """Modules by attribute name, in order: ``early`` run in the trunk's type, ``late`` in full precision.
+
+    With ``groups`` K > 0 it gives [N, d + K] in training mode: the logits of K groups beside the embedding.
+    """
 
     early: dict[str, nn.Module] = field(default_factory=dict)
     late: dict[str, nn.Module] = field(default_factory=dict)
+    groups: int = 0
 
 
 class Necked(nn.Module):
@@ -54,6 +61,7 @@ class Necked(nn.Module):
     def attach(self, neck: Neck) -> None:
         """Attach the neck's modules under their own names."""
         self._early, self._late = tuple(neck.early), tuple(neck.late)
+        self.groups = neck.groups
         for name, module in (neck.early | neck.late).items():
             self.add_module(name, module)
 
@@ -68,7 +76,7 @@ class Necked(nn.Module):
             )
 
     def embed(self, x: Tensor) -> Tensor:
-        """Feature map ``[N, C, H, W]`` -> embedding ``[N, d]``."""
+        """Feature map ``[N, C, H, W]`` -> embedding ``[N, d]``; with groups in training mode ``[N, d + K]``."""
         for name in self._early:
             x = self.get_submodule(name)(x)
         return run_full_precision([self.get_submodule(name) for name in self._late], x)
@@ -87,14 +95,7 @@ def run_full_precision(modules: list[nn.Module], x: Tensor) -> Tensor:
 
 def bn_dropout_fc_bn(shape: FeatureMap) -> Neck:
     """BN -> dropout -> FC over all C*H*W values -> BN whose weight stays 1: the default of the IResNets."""
-    return Neck(
-        early={
-            "bn2": nn.BatchNorm2d(shape.channels, eps=shape.bn_eps),
-            "flatten": nn.Flatten(),
-            "dropout": nn.Dropout(shape.dropout),
-        },
-        late=_fc_features(shape.channels * shape.side**2, shape),
-    )
+    return Neck(early=_flat(shape), late=_fc_features(shape.channels * shape.side**2, shape))
 
 
 def gap(shape: FeatureMap) -> Neck:
@@ -113,6 +114,27 @@ def gap(shape: FeatureMap) -> Neck:
 def gdc(shape: FeatureMap) -> Neck:
     """Depthwise conv of the whole map (MobileFaceNets, section 3.1) -> BN -> dropout -> FC, no bias -> BN."""
     return Neck(late={"features": GDC(shape)})
+
+
+def groupface(
+    shape: FeatureMap,
+    *,
+    groups: int = 32,
+    shared_dim: int = 4096,
+    assignment: Assignment = "soft",
+    hidden_dim: int = 256,
+) -> Neck:
+    """BN -> dropout -> :class:`~hyperarc.backbones.groupface.GroupFace`, whose arguments are the neck's own."""
+    network = GroupFace(
+        shape.channels * shape.side**2,
+        shape.embedding_dim,
+        groups=groups,
+        shared_dim=shared_dim,
+        assignment=assignment,
+        hidden_dim=hidden_dim,
+        bn_eps=shape.bn_eps,
+    )
+    return Neck(_flat(shape), {"features": network}, groups)
 
 
 class LinearBlock(nn.Module):
@@ -150,29 +172,52 @@ class GDC(nn.Module):
         return out
 
 
-NECKS: dict[str, Callable[[FeatureMap], Neck]] = {
+NECKS: dict[str, Callable[..., Neck]] = {
     "bn_dropout_fc_bn": bn_dropout_fc_bn,
     "gap": gap,
     "gdc": gdc,
+    "groupface": groupface,
 }
 
 
-def build_neck(name: str, shape: FeatureMap) -> Neck:
-    """The neck called ``name`` for a feature map of ``shape``.
+def neck_arguments(name: str) -> list[str]:
+    """Arguments of its own that the neck called ``name`` takes; :class:`UnknownNameError` for an unknown one.
+
+    Example:
+        >>> neck_arguments("gap"), neck_arguments("groupface")[:2]
+        ([], ['groups', 'shared_dim'])
+    """
+    if name not in NECKS:
+        raise unknown_name("neck", name, NECKS)
+    return list(inspect.signature(NECKS[name]).parameters)[1:]
+
+
+def build_neck(name: str, shape: FeatureMap, **arguments: Any) -> Neck:
+    """The neck called ``name`` for a feature map of ``shape``, with the neck's own ``arguments``.
 
     Raises:
-        UnknownNameError: unknown ``name``.
-        HyperArcError: dropout outside [0, 1).
+        UnknownNameError: unknown ``name`` or argument.
+        HyperArcError: dropout outside [0, 1), or an argument out of range.
 
     Example:
         >>> list(build_neck("bn_dropout_fc_bn", FeatureMap(8, 7, 16)).late)
         ['fc', 'features']
     """
-    if name not in NECKS:
-        raise unknown_name("neck", name, NECKS)
+    known = neck_arguments(name)
+    for argument in arguments:
+        if argument not in known:
+            raise unknown_name(f"argument of neck {name!r}:", argument, known)
     if not 0.0 <= shape.dropout < 1.0:
         raise HyperArcError(f"expected dropout in [0, 1), got {shape.dropout!r}")
-    return NECKS[name](shape)
+    return NECKS[name](shape, **arguments)
+
+
+def _flat(shape: FeatureMap) -> dict[str, nn.Module]:
+    return {
+        "bn2": nn.BatchNorm2d(shape.channels, eps=shape.bn_eps),
+        "flatten": nn.Flatten(),
+        "dropout": nn.Dropout(shape.dropout),
+    }
 
 
 def _fc_features(width: int, shape: FeatureMap) -> dict[str, nn.Module]:

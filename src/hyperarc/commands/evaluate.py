@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 from pydantic import ValidationError
@@ -15,7 +16,7 @@ from hyperarc.contract import Contract
 from hyperarc.data.drawn_source import drawn_pairs
 from hyperarc.data.sources import Source, open_source
 from hyperarc.encoder import Encoder
-from hyperarc.errors import DataError, HyperArcError
+from hyperarc.errors import DataError, HyperArcError, unknown_name
 from hyperarc.faces.image import Pixels
 from hyperarc.protocols.pairs import (
     Pairs,
@@ -93,6 +94,9 @@ def judge(encoder: Encoder, evaluation: Evaluation, show: Show) -> Judgement:
 
 def evaluate(artifact: Path, protocol: Mapping[str, str | None], device: str, show: Show) -> Judgement:
     """Judge the artifact at ``artifact`` by a protocol given as the fields of a recipe's evaluation."""
+    known = get_args(Evaluation.model_fields["protocol"].annotation)
+    if protocol["protocol"] not in known:
+        raise unknown_name("protocol", str(protocol["protocol"]), known)
     try:
         evaluation = Evaluation.model_validate({k: v for k, v in protocol.items() if v is not None})
     except ValidationError as error:

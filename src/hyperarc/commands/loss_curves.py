@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from hyperarc.heads.auxiliary import create_auxiliary
@@ -196,8 +197,9 @@ def _log_sum(margin: Margin, product: Tensor, norms: Tensor) -> Tensor:
     """n_i [N] of samples with these target products [N] in the scene."""
     others = (torch.ones_like(norms) if margin.normalizes_embeddings else norms)[:, None] * _others()
     mapped = margin.negative_map(product, norms)
-    log_sum: Tensor = (margin.scale * (others if mapped is None else mapped(others))).logsumexp(dim=1)
-    return log_sum
+    logits = margin.scale * (others if mapped is None else mapped(others))
+    offset = margin.offset()
+    return logits.logsumexp(dim=1) if offset is None else F.softplus(logits + offset).sum(dim=1)
 
 
 def _on_circle(degrees: Tensor) -> Tensor:

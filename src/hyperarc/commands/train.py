@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from hyperarc.artifact import Artifact, Card, contract_of, open_artifact, save_artifact
-from hyperarc.backbones import create_backbone
+from hyperarc.artifact import Artifact, Card, build_backbone, build_head, contract_of, open_artifact, save_artifact
 from hyperarc.commands.evaluate import Judgement, judge_all, require_files
 from hyperarc.commands.show import Show
 from hyperarc.contract import Contract
 from hyperarc.data.loader import Batch, Loader
-from hyperarc.data.order import BatchOrder
 from hyperarc.data.training_set import TrainingSet, open_training_set
 from hyperarc.encoder import Encoder
 from hyperarc.errors import CheckpointError, RecipeError
 from hyperarc.files import write_beside
-from hyperarc.heads.head import create_head
 from hyperarc.recipe import Recipe
 from hyperarc.training.checkpoint import Checkpoints
 from hyperarc.training.hardware import Hardware, choose_hardware
@@ -30,6 +27,7 @@ from hyperarc.training.loop import Plan
 from hyperarc.training.loop import train as run_loop
 from hyperarc.training.schedule import rate_factor
 from hyperarc.training.state import TrainingState, make_state
+from hyperarc.training.teacher import open_teacher
 from hyperarc.training.watch import open_watchers, read_log
 
 
@@ -80,20 +78,27 @@ def train(recipe: Recipe, folder: Path, start: Start, show: Show) -> Trained:
     checkpoint = _where_to_resume(folder, checkpoints, start.resume)
     require_files(recipe.evaluation)
     hardware = choose_hardware(recipe.training)
+    contract = Contract(embedding_dim=recipe.backbone.embedding_dim)
+    teacher = open_teacher(recipe, contract, hardware)
     with show.progress("looking at faces") as progress:
         faces = open_training_set(recipe.data, progress)
     for found in faces.manifest.findings:
         show.note(str(found))
     state = new_state(recipe, faces.kept.num_people, hardware)
+    state.order = faces.order(recipe.data.sampler, recipe.training.batch_size, recipe.seed)
     if start.source is not None and checkpoint is None:
         show.note(_fine_tune_from(open_artifact(start.source), recipe, state, faces))
     checkpoints.data = faces.digest()
+    if teacher is not None:
+        teacher.require_people(faces.kept.people)
+        checkpoints.teacher = teacher.digest
+        show.note(f"taught by {teacher.artifact.recipe.backbone.name} of {teacher.artifact.path}")
     if checkpoint is not None:
         checkpoints.load(checkpoint, state)
         show.note(f"resumed from {checkpoint.name}")
     _write_beginning(folder, recipe, faces)
-    contract = Contract(embedding_dim=recipe.backbone.embedding_dim)
     loader, plan = _loader_and_plan(recipe, faces, contract, hardware, state, _evaluator(folder, recipe, state, show))
+    plan = replace(plan, teacher=teacher)
     _tell(show, recipe, faces, hardware, state, plan)
     watchers = open_watchers(folder, recipe, state.step)
     try:
@@ -126,20 +131,21 @@ def _where_to_resume(folder: Path, checkpoints: Checkpoints, resume: str | None)
 def new_state(recipe: Recipe, people: int, hardware: Hardware) -> TrainingState:
     """Backbone, head and optimizer of a recipe before the first step, the same for the same seed."""
     torch.manual_seed(recipe.seed)
-    section = recipe.backbone
-    backbone = create_backbone(section.name, embedding_dim=section.embedding_dim, **section.arguments)
-    head = create_head(
-        recipe.head.margin,
-        num_classes=people,
-        embedding_dim=section.embedding_dim,
-        sub_centers=recipe.head.sub_centers,
-        sample_rate=recipe.head.sample_rate,
-        memory_mb=recipe.head.memory_mb,
-        auxiliary=recipe.head.auxiliary,
-        seed=recipe.seed,
-        **recipe.head.arguments,
-    )
+    backbone, head = build_backbone(recipe), build_head(recipe, people)
+    _require_same_groups(getattr(backbone, "groups", 0), getattr(head, "groups", 0), recipe)
     return make_state(recipe, backbone, head, hardware)
+
+
+def _require_same_groups(given: int, taken: int, recipe: Recipe) -> None:
+    """The head groupface takes apart what the neck groupface joined: one does not go without the other."""
+    if given == taken:
+        return
+    raise RecipeError(
+        f"head {recipe.head.margin} expects a backbone with {taken or 'no'} groups, {recipe.backbone.name} "
+        f"with neck {recipe.backbone.arguments.get('neck', 'of its own')} gives {given or 'none'}",
+        where="backbone.arguments",
+        mend=f"use {{neck: groupface, groups: {taken}}}" if taken else "use another neck, or head.margin=groupface",
+    )
 
 
 def _fine_tune_from(artifact: Artifact, recipe: Recipe, state: TrainingState, faces: TrainingSet) -> str:
@@ -175,7 +181,8 @@ def _loader_and_plan(
     state: TrainingState,
     evaluate: Callable[[int], None],
 ) -> tuple[Loader, Plan]:
-    order = BatchOrder(len(faces.kept), recipe.training.batch_size, recipe.seed)
+    order = state.order
+    assert order is not None
     total, rate = rate_factor(recipe.schedule, order.batches_per_epoch)
     loader = Loader(
         faces.sources,

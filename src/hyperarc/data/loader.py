@@ -14,7 +14,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from hyperarc.data.manifest import Manifest
-from hyperarc.data.order import BatchOrder
+from hyperarc.data.order import Order
 from hyperarc.data.sources import Source
 from hyperarc.data.verification import sources_by_name, verify_faces
 from hyperarc.errors import DataError
@@ -62,8 +62,9 @@ class Loader:
     """Iterates the batches of steps ``start_step ... stop_step - 1``.
 
     The batch of a step is a pure function of (manifest, order, step): any number of workers gives the same,
-    and a run resumed at step k sees what the unbroken one would have seen. Conversion to float is left to the
-    device.
+    and a run resumed at step k sees what the unbroken one would have seen. An order that learns from training is
+    asked only as far as it knows its batches: workers wait there until the last known batch has been trained on.
+    Conversion to float is left to the device.
 
     Args:
         sources: one source or several; the manifest's ``source`` column says which holds a face.
@@ -89,6 +90,7 @@ class Loader:
             size, named.
 
     Example:
+        >>> from hyperarc.data.order import BatchOrder
         >>> from hyperarc.data.sources import ArraySource
         >>> source = ArraySource(np.zeros((4, 112, 112, 3), np.uint8), ["a", "a", "b", "b"])
         >>> loader = Loader(source, source.scan(), BatchOrder(4, batch_size=2, seed=0))
@@ -98,7 +100,7 @@ class Loader:
 
     sources: Source | Sequence[Source]
     manifest: Manifest
-    order: BatchOrder
+    order: Order
     start_step: int = field(default=0, kw_only=True)
     stop_step: int | None = field(default=None, kw_only=True)
     workers: int = field(default=0, kw_only=True)
@@ -146,11 +148,12 @@ class Loader:
     def _filled(self) -> Iterator[_Filled]:
         wishes = _Wishes(self, self._decoder.cache)
         if self.workers == 0:
-            for wish in wishes:
-                filled = self._decoder[wish]
-                if self.pin_memory and filled.images is not None:
-                    filled = filled._replace(images=filled.images.pin_memory())
-                yield filled
+            while wishes.step < self.last_step:
+                for wish in wishes:
+                    filled = self._decoder[wish]
+                    if self.pin_memory and filled.images is not None:
+                        filled = filled._replace(images=filled.images.pin_memory())
+                    yield filled
             return
         feed = DataLoader(
             self._decoder,
@@ -161,8 +164,11 @@ class Loader:
             collate_fn=_as_is,
             pin_memory=self.pin_memory,
             multiprocessing_context=self.start_method or _default_start_method(),
+            persistent_workers=True,
+            generator=torch.Generator(),  # else the number for seeding workers is taken from the training's own stream
         )
-        yield from feed
+        while wishes.step < self.last_step:
+            yield from feed
 
     def _require_sound(self) -> None:
         if self.order.count != len(self.manifest):
@@ -181,16 +187,8 @@ class Loader:
                 f"for rank {self.rank} of {self.world_size}",
                 mend="make the global batch size a multiple of the number of ranks",
             )
-        if (
-            self.workers < 0
-            or self.prefetch < 1
-            or self.size < 1
-            or self.cache_bytes < 0
-            or self.start_step < 0
-        ):
-            raise DataError(
-                "expected workers, cache_bytes, start_step >= 0 and prefetch, size >= 1", where="Loader"
-            )
+        if min(self.workers, self.cache_bytes, self.start_step) < 0 or min(self.prefetch, self.size) < 1:
+            raise DataError("expected workers, cache_bytes, start_step >= 0 and prefetch, size >= 1", where="Loader")
         if self.pin_memory and not torch.cuda.is_available():
             raise DataError("expected a CUDA device to pin memory for, got none", mend="leave pin_memory off")
         method = self.start_method or _default_start_method()
@@ -202,18 +200,24 @@ class Loader:
 
 
 class _Wishes:
-    """The sampler: what to ask for at each step, made in the loading process as workers become free."""
+    """The sampler: what to ask for at each step, made in the loading process as workers become free.
+
+    Each iteration goes on from ``step`` to where the order knows its batches.
+    """
 
     def __init__(self, loader: Loader, cache: _Cache) -> None:
         self.loader = loader
         self.cache = cache
+        self.step = loader.start_step
 
     def __len__(self) -> int:
         return len(self.loader)
 
     def __iter__(self) -> Iterator[_Wish]:
         loader, order = self.loader, self.loader.order
-        for step in range(loader.start_step, loader.last_step):
+        known = max(order.known_until, self.step + 1)  # at least one: an order never told of its steps says so itself
+        for step in range(self.step, min(loader.last_step, known)):
+            self.step = step + 1
             rows = order.batch(step)
             share = -(-len(rows) // loader.world_size)
             part = slice(loader.rank * share, (loader.rank + 1) * share)

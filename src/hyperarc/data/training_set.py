@@ -10,15 +10,18 @@ from pathlib import Path
 
 import numpy as np
 
+from hyperarc.data.adaptive_order import AdaptiveOrder
 from hyperarc.data.combination import PersonOf, combine
 from hyperarc.data.drawn_source import drawn_source
 from hyperarc.data.findings import finding
 from hyperarc.data.manifest import Manifest
+from hyperarc.data.order import BatchOrder, Order
+from hyperarc.data.people_order import PeopleOrder
 from hyperarc.data.sources import Source, open_source
 from hyperarc.data.verification import verify_faces
 from hyperarc.errors import DataError
 from hyperarc.faces.image import Pixels
-from hyperarc.recipe import Data, PeopleTable
+from hyperarc.recipe import Data, PeopleTable, Sampler
 from hyperarc.recipe_file import expand_path
 
 Progress = Callable[[int, int], None]
@@ -37,6 +40,14 @@ class TrainingSet:
     sources: tuple[Source, ...]
     manifest: Manifest
     kept: Manifest
+
+    def order(self, sampler: Sampler, batch_size: int, seed: int) -> Order:
+        """The order of batches that a recipe asks for."""
+        if sampler.people is not None:
+            return PeopleOrder(self.kept.labels, batch_size, sampler.people.faces_per_person, seed)
+        if sampler.adaptive is not None:
+            return AdaptiveOrder(len(self.kept), batch_size, seed, sampler.adaptive)
+        return BatchOrder(len(self.kept), batch_size, seed)
 
     def digest(self) -> str:
         """First 16 hexadecimal digits of the SHA-256 of the kept faces: sources, keys and labels, row by row."""

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
-import math
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hyperarc.errors import DataError, HyperArcError, unknown_name
 from hyperarc.geometry import unit
 from hyperarc.heads.auxiliary import Auxiliary, create_auxiliary
 from hyperarc.heads.centers import Centers
+from hyperarc.heads.first_loss import expected_loss
 from hyperarc.heads.sweep import Plan, Swept, chunked_sweep, cosines, reference_sweep
-from hyperarc.margins import Margin, create_margin
+from hyperarc.margins import Margin, create_margin, margin_names
+from hyperarc.margins.margin import margins
+from hyperarc.parallel import gather
+from hyperarc.registry import Registry
 
 SWEEPS: dict[str, Callable[[Tensor, Tensor, Tensor, Plan], Swept]] = {
     "chunked": chunked_sweep,
     "reference": reference_sweep,
 }
+
+structures: Registry[type[Head]] = Registry("head", "hyperarc.heads")
+"""Heads that are more than a margin on centers, by name."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +41,7 @@ class HeadOutput:
         nearest_negative_cosine: [N] largest cosine to any other center, without margin, detached.
         accuracy: share of rows nearer to their own center than to any other, without margin.
         auxiliary: name -> unweighted value of each auxiliary loss, detached.
+        dominant_share: with sub-centers, share of rows nearest to their class's dominant one; else None.
     """
 
     loss: Tensor
@@ -41,6 +49,7 @@ class HeadOutput:
     nearest_negative_cosine: Tensor
     accuracy: Tensor
     auxiliary: dict[str, Tensor] = field(default_factory=dict)
+    dominant_share: Tensor | None = None
 
 
 class Head(nn.Module):
@@ -65,26 +74,32 @@ class Head(nn.Module):
         self.memory_mb = memory_mb
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> HeadOutput:
-        """Loss of raw embeddings [N, d] with labels [N]; computed in fp32 or the embeddings' higher precision."""
+        """Loss of raw embeddings [N, d] with labels [N]; computed in fp32 or the embeddings' higher precision.
+
+        Where several processes train, the loss and all running state are those of their whole batch, and so the same in
+        each; cosines are of the process's own rows.
+        """
         self._check(embeddings, labels)
+        (embeddings, own), (labels, _) = gather(embeddings), gather(labels)
         with torch.autocast(embeddings.device.type, enabled=False):
             rows, norm = self._rows(embeddings)
             weight, bias = self._weights(rows)
             people = labels  # in the whole; a sampled sweep counts its classes anew
-            classes = self.centers.sample(labels)
+            classes = self.centers.select(labels)
             if classes is not None:
                 weight, labels = weight[classes], torch.searchsorted(classes, labels)
                 bias = None if bias is None else bias[classes]
             with torch.no_grad():
-                target = self._target_cosine(rows, weight, bias, labels)
+                target, winner = self._target_cosine(rows, weight, bias, labels)
                 if self.training:
                     self.margin.observe(target, norm)
-                    if self.margin.rescales:
-                        before = SWEEPS[self.sweep](rows, weight, labels, self._plan(target, norm, bias))
-                        self.margin.rescale(target, before.log_sum)
+                    self.centers.vote(people, winner)
             swept = SWEEPS[self.sweep](rows, weight, labels, self._plan(target, norm, bias))
+            if self.training:
+                self._mine(people, swept, classes)
             logit = self.margin.scale * self.margin.target(swept.target, norm, people)
-            loss = self.margin.loss(logit, swept.log_sum, swept.nearest_k).mean()
+            nearest_k = None if swept.nearest_k is None else swept.nearest_k[:, : self.margin.top_k]
+            loss = self.margin.loss(logit, swept.log_sum, nearest_k).mean()
             penalty = self.margin.penalty(norm)
             loss = loss if penalty is None else loss + penalty
             values = {}
@@ -93,14 +108,16 @@ class Head(nn.Module):
                 loss = loss + added.weight * value
                 values[added_name] = value.detach()
             out = self._output(loss, swept, rows.detach(), weight.detach(), labels)
-            return replace(out, auxiliary=values)
+            share = None if self.centers.votes is None else (winner == self.centers.dominant()[people]).to(loss).mean()
+            cosines_of_own = {name: getattr(out, name)[own] for name in ("target_cosine", "nearest_negative_cosine")}
+            return replace(out, auxiliary=values, dominant_share=share, **cosines_of_own)
 
     def logits(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """[N, C] scaled margin logits, all at once: for looking and testing. A label of -1 gets no margin."""
         rows, norm = self._rows(embeddings)
         weight, bias = self._weights(rows)
         own = labels.clamp_min(0)
-        target = self._target_cosine(rows, weight, bias, own)
+        target, _ = self._target_cosine(rows, weight, bias, own)
         plan = self._plan(target.detach(), norm, bias)
         cosine = cosines(rows, weight, plan)
         negative = cosine if plan.negative_map is None else plan.negative_map(cosine)
@@ -109,24 +126,8 @@ class Head(nn.Module):
         return self.margin.scale * torch.where(is_target, margined[:, None], negative)
 
     def expected_first_loss(self) -> float:
-        """The loss to expect of random embeddings and centers; a first loss far from it means a wrong scale or margin.
-
-        Cosines are then N(0, 1/d), or the largest of K such, and the sum over the negatives is C - 1 times its mean:
-        E[n] = ln(C-1) + s^2 / 2d for K = 1. That holds up to the point where the largest negative alone carries the
-        sum (s^2 / d > 2 ln(CK-K)): s sqrt(2 ln(CK-K) / d).
-        """
-        classes, sub_centers, dim = self.centers.weight.shape
-        classes = max(2, int(self.centers.sample_rate * classes))
-        if not self.margin.normalizes_centers:
-            return math.log(classes)
-        scale = float(self.margin.scale)
-        spread, log_count = scale / math.sqrt(dim), math.log((classes - 1) * sub_centers)
-        largest, log_mean = _largest_of_normals(sub_centers, spread)
-        log_sum = math.log(classes - 1) + log_mean if spread**2 <= 2 * log_count else spread * math.sqrt(2 * log_count)
-        cosine = self.centers.weight.new_full((1,), largest / math.sqrt(dim))
-        with torch.no_grad():
-            margined = self.margin.target(cosine, torch.full_like(cosine, math.sqrt(dim)), cosine.new_zeros(1).long())
-        return float(F.softplus(torch.tensor(log_sum) - scale * float(margined)))
+        """The loss to expect of random embeddings and centers; one far from it means a wrong scale or margin."""
+        return expected_loss(self.margin, self.centers)
 
     def _auxiliary(self) -> dict[str, Auxiliary]:
         return {name: added for name, added in self.auxiliary.items() if isinstance(added, Auxiliary)}
@@ -140,11 +141,24 @@ class Head(nn.Module):
         norm = embeddings.norm(dim=1)
         return (unit(embeddings) if self.margin.normalizes_embeddings else embeddings), norm
 
-    def _target_cosine(self, rows: Tensor, weight: Tensor, bias: Tensor | None, labels: Tensor) -> Tensor:
+    def _target_cosine(
+        self, rows: Tensor, weight: Tensor, bias: Tensor | None, labels: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The cosine to the own center, and which of the K it was, [N] each."""
         own = weight[labels]  # [N, K, d]
         own = unit(own) if self.margin.normalizes_centers else own
-        cosine = torch.einsum("nd,nkd->nk", rows, own).amax(dim=1)
-        return cosine if bias is None else cosine + bias[labels]
+        cosine, winner = torch.einsum("nd,nkd->nk", rows, own).max(dim=1)
+        return (cosine if bias is None else cosine + bias[labels]), winner
+
+    def _mine(self, people: Tensor, swept: Swept, classes: Tensor | None) -> None:
+        """Tell hard prototype mining which classes beat the own ones."""
+        if self.centers.prototypes is None:
+            return
+        assert swept.nearest_k is not None
+        assert swept.nearest_k_class is not None
+        assert classes is not None
+        weight, nearest = self.centers.weight.detach(), classes[swept.nearest_k_class]
+        self.centers.prototypes.observe(people, swept.target.detach(), swept.nearest_k.detach(), nearest, weight)
 
     def _plan(self, target: Tensor, norm: Tensor, bias: Tensor | None) -> Plan:
         return Plan(
@@ -152,9 +166,15 @@ class Head(nn.Module):
             negative_map=self.margin.negative_map(target, norm),
             normalize_centers=self.margin.normalizes_centers,
             bias=bias,
-            top_k=self.margin.top_k,
+            offset=self.margin.offset(),
+            top_k=max(self.margin.top_k, self.centers.mined),
+            rescale=self._rescale if self.training and self.margin.rescales else None,
             memory_mb=self.memory_mb,
         )
+
+    def _rescale(self, target: Tensor, log_sum: Tensor) -> Tensor:
+        self.margin.rescale(target, log_sum)
+        return torch.as_tensor(self.margin.scale)
 
     def _output(self, loss: Tensor, swept: Swept, rows: Tensor, weight: Tensor, labels: Tensor) -> HeadOutput:
         target, nearest = swept.target.detach(), swept.nearest
@@ -181,15 +201,6 @@ class Head(nn.Module):
             raise DataError(f"label {int(labels[row])} is outside 0..{classes - 1}", where=f"batch row {row}")
 
 
-def _largest_of_normals(count: int, factor: float) -> tuple[float, float]:
-    """E[z] and ln E[exp(factor z)] of z, the largest of ``count`` standard normals."""
-    z = torch.linspace(-10.0, 20.0, 6001, dtype=torch.float64)
-    log_density = count * torch.special.log_ndtr(z)
-    density = log_density.exp().diff()
-    middle = (z[1:] + z[:-1]) / 2
-    return float((density * middle).sum()), float((density.log() + factor * middle).logsumexp(dim=0))
-
-
 def create_head(
     name: str,
     *,
@@ -197,6 +208,7 @@ def create_head(
     embedding_dim: int,
     sub_centers: int = 1,
     sample_rate: float = 1.0,
+    prototypes: Mapping[str, Any] | None = None,
     seed: int = 0,
     sweep: str = "chunked",
     memory_mb: float = 64.0,
@@ -206,16 +218,19 @@ def create_head(
     """A head with the margin called ``name``.
 
     Args:
-        name: one of :func:`hyperarc.margin_names`.
+        name: one of :func:`hyperarc.margin_names`, or groupface (:class:`hyperarc.heads.groupface.GroupFace`).
         num_classes: C, the number of people.
         embedding_dim: d.
         sub_centers: K centers per class.
         sample_rate: share of the classes swept in a training step (Partial FC).
+        prototypes: arguments of hard prototype mining (AdaptiveFace), such as ``queue``: a step then sweeps over the
+            batch's classes and those easily taken for them.
         seed: of the initial centers and of the sampling.
         sweep: "chunked", or "reference" (dense, for tests and small C).
         memory_mb: what the chunked sweep may hold beside inputs and results.
         auxiliary: losses to add, name -> arguments (``weight`` among them): intra, inter, triplet, center.
-        margin_args: the margin's own arguments, such as ``scale`` and ``margin``.
+        margin_args: the margin's own arguments, such as ``scale`` and ``margin``. A head with structure takes its own
+            as well, and ``over``, the name of its margin ("arcface").
 
     Errors: unknown names and arguments name the nearest known ones; values out of range say so.
 
@@ -225,19 +240,37 @@ def create_head(
         >>> out.loss.shape, out.target_cosine.shape
         (torch.Size([]), torch.Size([8]))
     """
-    margin = create_margin(name, **margin_args)
+    build, margin = _structure(name, margin_args)
     margin.for_classes(num_classes)
     centers = Centers(
         num_classes,
         embedding_dim,
         sub_centers=sub_centers,
         sample_rate=sample_rate,
+        prototypes=prototypes,
         bias=bool(getattr(margin, "bias", False)),
         seed=seed,
     )
-    head = Head(centers, margin, sweep=sweep, memory_mb=memory_mb)
+    head = build(centers, margin, sweep=sweep, memory_mb=memory_mb)
     for added, arguments in (auxiliary or {}).items():
         loss = create_auxiliary(added, **arguments)
         loss.for_classes(num_classes, embedding_dim)
         head.auxiliary[added] = loss
     return head
+
+
+def _structure(name: str, arguments: Mapping[str, Any]) -> tuple[Callable[..., Head], Margin]:
+    """What builds the head called ``name``, its own arguments bound, and the margin it goes over."""
+    if name not in structures.names():
+        if name not in margin_names():
+            raise unknown_name("margin", name, [*margin_names(), *structures.names()])
+        return Head, create_margin(name, **arguments)
+    kind = structures.get(name)
+    own = [p.name for p in inspect.signature(kind).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    over = arguments.get("over", "arcface")
+    known = ["over", *own, *margins.argument_names(over, Margin)]
+    for argument in arguments:
+        if argument not in known:
+            raise unknown_name(f"argument of head {name!r} over {over!r}:", argument, known)
+    rest = {key: value for key, value in arguments.items() if key != "over" and key not in own}
+    return partial(kind, **{key: arguments[key] for key in own if key in arguments}), create_margin(over, **rest)

@@ -6,8 +6,9 @@ With unit embeddings x_i, unit class centers w_j, label y and cosine c_ij = <x_i
     n_i = log sum_{j != y} exp(s * negative(c_ij))          all others, one sweep
     loss_i = softplus(n_i - t_i)                            cross-entropy of the margin softmax
 
-A margin chooses ``target``, for some papers also ``negative`` and a ``penalty``, rarely the ``loss`` itself. It knows
-nothing of ranks, chunks, sampling, sub-centers or precision: the head takes care of those.
+A margin chooses ``target``, for some papers also ``negative`` and a ``penalty``, rarely the ``loss`` itself. A margin
+with an ``offset`` b judges every class by itself, as binary losses do: n_i = sum_{j != y} softplus(s * negative(c_ij)
++ b). It knows nothing of ranks, chunks, sampling, sub-centers or precision: the head takes care of those.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ class Margin(nn.Module):
             arXiv 2203.15565: robust against people who appear under two labels). None switches it off.
 
     Subclasses override :meth:`target`, and if the paper asks for it :meth:`threshold` with :meth:`negative`,
-    :meth:`penalty`, :meth:`observe`, :meth:`rescale` or :meth:`loss`. Running state lives in registered buffers.
+    :meth:`penalty`, :meth:`observe`, :meth:`rescale`, :meth:`offset` or :meth:`loss`. Running state lives in
+    registered buffers.
     """
 
     normalizes_embeddings = True  # cosine = <x / ||x||, w>; the original A-Softmax keeps the length of x
@@ -75,6 +77,10 @@ class Margin(nn.Module):
 
     def negative_slope(self, cosine: Tensor, threshold: Tensor | None) -> Tensor | None:
         """The derivative of :meth:`negative`, for speed; None lets autograd find it."""
+        return None
+
+    def offset(self) -> Tensor | None:
+        """b [], learned or not, of a loss that judges every class by itself; None for the softmax."""
         return None
 
     def loss(self, logit: Tensor, log_sum: Tensor, nearest: Tensor | None) -> Tensor:

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from hyperarc.errors import CheckpointError
 from hyperarc.files import write_beside
-from hyperarc.recipe import Recipe
+from hyperarc.recipe import Recipe, Sampler
 from hyperarc.training.state import TrainingState
 
 FORMAT = "1"
@@ -37,6 +37,7 @@ class Checkpoints:
 
     Attributes:
         data: digest of the faces trained on, once they are known; a checkpoint made on others is refused.
+        teacher: digest of the teacher, if there is one; a checkpoint of another's student is refused.
     """
 
     def __init__(self, folder: Path, recipe: Recipe, keep: int = 2) -> None:
@@ -44,6 +45,7 @@ class Checkpoints:
         self.recipe = recipe
         self.keep = keep
         self.data = ""
+        self.teacher = ""
 
     def save(self, state: TrainingState) -> Path:
         """Write the state of this step; drop the oldest beyond ``keep``, and those of later, abandoned steps."""
@@ -54,6 +56,7 @@ class Checkpoints:
             "step": str(state.step),
             "recipe": recipe_digest(self.recipe),
             "data": self.data,
+            "teacher": self.teacher,
             "numbers": json.dumps(numbers),
             "sha256": _digest(tensors),
         }
@@ -88,6 +91,12 @@ class Checkpoints:
                 where=path,
                 mend="bring the faces back as manifest.parquet beside it lists them, or start a new run",
             )
+        if about.get("teacher", "") != self.teacher:
+            raise CheckpointError(
+                "was taught by another teacher than the recipe names now",
+                where=path,
+                mend="bring the teacher's artifact back, or start a new run",
+            )
         if about["sha256"] != _digest(tensors):
             raise CheckpointError(
                 "damaged: its content does not match its digest", where=path, mend=self._other(path)
@@ -113,8 +122,15 @@ def recipe_digest(recipe: Recipe) -> str:
     upkeep = {"checkpoint_every", "checkpoint_every_s", "keep_checkpoints", "keep_heap"}
     upkeep |= {"evaluate_every_epochs", "trackers"}
     content["training"] = {k: v for k, v in content["training"].items() if k not in upkeep}
-    if not recipe.head.auxiliary:
-        del content["head"]["auxiliary"]  # older checkpoints know nothing of it
+    for later in ("auxiliary", "prototypes"):  # older checkpoints know nothing of them
+        if not content["head"][later]:
+            del content["head"][later]
+    if recipe.data.sampler == Sampler():
+        del content["data"]["sampler"]  # nor of this
+    if recipe.distillation is None:
+        del content["distillation"]
+    else:
+        del content["distillation"]["teacher"]  # it may move: what it is stands in the checkpoint beside
     content["data"] = {k: v for k, v in content["data"].items() if k not in ("workers", "cache_mb", "licence")}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -155,6 +171,8 @@ def _gather(state: TrainingState) -> tuple[dict[str, Tensor], dict[str, Any]]:
                 numbers["optimizer"].setdefault(str(index), {})[key] = value
     if state.scaler.is_enabled():
         numbers["scaler"] = state.scaler.state_dict()
+    if state.order is not None:
+        tensors |= {f"order.{key}": value for key, value in state.order.state_dict().items()}
     tensors["random.cpu"] = torch.get_rng_state()
     if torch.cuda.is_available():
         tensors["random.cuda"] = torch.cuda.get_rng_state()
@@ -177,6 +195,8 @@ def _scatter(state: TrainingState, tensors: Mapping[str, Tensor], numbers: dict[
             slots.setdefault(int(index), {})[key] = tensor
         state.optimizer.load_state_dict(content | {"state": slots})
         _lay_out(state.optimizer)
+        if state.order is not None:
+            state.order.load_state_dict(parts.get("order", {}))
     except (KeyError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:300]
         raise CheckpointError(f"does not fit this run: {reason}", where=path) from error

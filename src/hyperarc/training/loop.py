@@ -20,6 +20,7 @@ from hyperarc.training.checkpoint import Checkpoints
 from hyperarc.training.hardware import Hardware
 from hyperarc.training.optimizer import clip, set_rate
 from hyperarc.training.state import TrainingState
+from hyperarc.training.teacher import Teacher
 from hyperarc.training.watch import Watcher
 
 
@@ -34,6 +35,7 @@ class Plan:
         faces_of: rows of a batch -> names of its faces, for error messages.
         evaluate: called with the step count every ``evaluate_every`` steps, or None.
         evaluate_every: steps.
+        teacher: whose word is added to the loss, or None.
     """
 
     recipe: Recipe
@@ -44,6 +46,7 @@ class Plan:
     faces_of: Callable[[Batch], list[str]]
     evaluate: Callable[[int], None] | None = None
     evaluate_every: int = 0
+    teacher: Teacher | None = None
 
 
 def train(
@@ -87,16 +90,21 @@ def _step(
     state.optimizer.zero_grad(set_to_none=True)
     sums = torch.zeros(4, dtype=torch.float64)  # loss, target angle, nearest-wrong angle, accuracy
     added: dict[str, float] = {}
+    cosines: list[torch.Tensor] = []  # of each part: to the own and to the nearest other center, [2, n]
     parts = zip(batch.images.chunk(training.accumulate), batch.labels.chunk(training.accumulate), strict=True)
     for images, labels in parts:
         inputs = model_input(images, plan.contract, hardware.device, training.channels_last)
         with torch.autocast(hardware.device, hardware.dtype, enabled=hardware.dtype != torch.float32):
             embeddings = forward(inputs)
         out = state.head(embeddings.float(), labels.to(hardware.device, non_blocking=True))
+        if plan.teacher is not None:
+            out = plan.teacher(out, images, embeddings.float(), state.head)
         state.scaler.scale(out.loss / training.accumulate).backward()
-        angles = [c.clamp(-1, 1).acos().rad2deg().mean() for c in (out.target_cosine, out.nearest_negative_cosine)]
+        cosines.append(torch.stack([out.target_cosine, out.nearest_negative_cosine]))
+        angles = cosines[-1].clamp(-1, 1).acos().rad2deg().mean(dim=1)
         sums += torch.stack([out.loss.detach(), *angles, out.accuracy]).double().cpu() / training.accumulate
-        for name, value in out.auxiliary.items():
+        share = {} if out.dominant_share is None else {"dominant_share": out.dominant_share}
+        for name, value in (out.auxiliary | share).items():
             added[name] = added.get(name, 0.0) + float(value) / training.accumulate
     state.scaler.unscale_(state.optimizer)
     norm = clip(state.backbone, plan.recipe.optimizer.clip_norm)
@@ -109,6 +117,8 @@ def _step(
     state.scaler.update()
     if state.ema is not None:
         state.ema.update_parameters(state.backbone)
+    if state.order is not None:
+        state.order.observe(batch.step, batch.rows, *torch.cat(cosines, dim=1).cpu().numpy())
     return {
         "step": batch.step,
         "loss": loss,

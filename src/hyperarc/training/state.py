@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from hyperarc.data.order import Order
 from hyperarc.heads.head import Head
 from hyperarc.recipe import Recipe
 from hyperarc.training.hardware import Hardware
@@ -26,6 +27,7 @@ class TrainingState:
         step: steps done.
         cpu_s: CPU seconds of this process inside steps, over all sittings.
         wall_s: seconds of training, over all sittings.
+        order: of the batches, which hears of every step; None where batches come from elsewhere.
     """
 
     backbone: nn.Module
@@ -36,6 +38,7 @@ class TrainingState:
     step: int = 0
     cpu_s: float = 0.0
     wall_s: float = 0.0
+    order: Order | None = None
 
     def judged_backbone(self) -> nn.Module:
         """The backbone to evaluate and to keep: the averaged one where there is one."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -18,7 +19,10 @@ class Plan:
         negative_map: elementwise map of the negatives' cosines, with its ``slope``, or None for the identity.
         normalize_centers: c_ij = <x_i, w_j / ||w_j||>; False takes <x_i, w_j>.
         bias: [C] added to every c_ij, or None.
+        offset: b [] of the binary losses, which ask for n_i = sum_{j != y} softplus(s * negative(c_ij) + b) instead.
         top_k: how many nearest negatives are asked for, with gradient.
+        rescale: called with target [N] and log_sum [N] at ``scale``, answers the scale to go on with (AdaCos); None
+            keeps ``scale``.
         memory_mb: what the chunked sweep may hold beside its inputs and results, in MiB.
     """
 
@@ -26,7 +30,9 @@ class Plan:
     negative_map: NegativeMap | None = None
     normalize_centers: bool = True
     bias: Tensor | None = None
+    offset: Tensor | None = None
     top_k: int = 0
+    rescale: Callable[[Tensor, Tensor], Tensor] | None = None
     memory_mb: float = 64.0
 
 
@@ -37,9 +43,11 @@ class Swept:
     Attributes:
         target: [N] c_iy of the true class (the largest of its K sub-centers); differentiable.
         log_sum: [N] n_i = log sum_{j != y} exp(s * negative(c_ij)); differentiable. -inf where no negative exists.
+            With ``offset`` the sum of its binary losses.
         nearest: [N] max_{j != y} c_ij before ``negative``; detached.
         nearest_class: [N] its class; detached.
         nearest_k: [N, min(top_k, C - 1)] the largest c_ij, j != y, falling; differentiable. None unless asked for.
+        nearest_k_class: their classes, detached. None unless asked for.
     """
 
     target: Tensor
@@ -47,3 +55,4 @@ class Swept:
     nearest: Tensor
     nearest_class: Tensor
     nearest_k: Tensor | None = None
+    nearest_k_class: Tensor | None = None

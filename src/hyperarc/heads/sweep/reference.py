@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from hyperarc.geometry import unit
@@ -22,8 +23,18 @@ def reference_sweep(rows: Tensor, weight: Tensor, labels: Tensor, plan: Plan) ->
     is_target = torch.zeros_like(cosine, dtype=torch.bool).scatter_(1, labels[:, None], True)
     target = cosine.gather(1, labels[:, None])[:, 0]
     negative = cosine if plan.negative_map is None else plan.negative_map(cosine)
-    log_sum = (plan.scale * negative).masked_fill(is_target, -torch.inf).logsumexp(dim=1)
+    negative = negative.masked_fill(is_target, -torch.inf)
+
+    def log_sum_at(scale: Tensor | float) -> Tensor:
+        logit = scale * negative
+        return logit.logsumexp(dim=1) if plan.offset is None else -F.logsigmoid(-logit - plan.offset).sum(dim=1)
+
+    log_sum = log_sum_at(plan.scale)
+    if plan.rescale is not None:
+        log_sum = log_sum_at(plan.rescale(target.detach(), log_sum.detach()))
     others = cosine.masked_fill(is_target, -torch.inf)
     nearest, nearest_class = others.detach().max(dim=1)
-    nearest_k = others.topk(min(plan.top_k, others.shape[1] - 1), dim=1).values if plan.top_k else None
-    return Swept(target, log_sum, nearest, nearest_class, nearest_k)
+    if not plan.top_k:
+        return Swept(target, log_sum, nearest, nearest_class)
+    top = others.topk(min(plan.top_k, others.shape[1] - 1), dim=1)
+    return Swept(target, log_sum, nearest, nearest_class, top.values, top.indices)

@@ -98,6 +98,7 @@ def draw_panels(
         draw_lines(axes, panel)
     for place, axes in enumerate(axes_list[: len(panels)] if shared else []):
         axes.tick_params(labelleft=place % columns == 0, labelbottom=place + columns >= len(panels))
+        axes.locator_params(axis="y", nbins=4)
     for axes in axes_list[len(panels) :]:
         axes.remove()
     if legend_below:

@@ -128,7 +128,7 @@ def save_figure(figure: Figure, path: Path, dpi: float = 200) -> Path:
             buffer = io.StringIO()
             figure.savefig(buffer, format="svg", dpi=dpi, metadata={"Date": None})
             short = re.sub(r' d="[^"]*"', lambda path: re.sub(r"(\.\d)\d+", r"\1", path[0]), buffer.getvalue())
-            beside.write_text(short, encoding="utf-8")
+            beside.write_text(re.sub(r"\n +<", "\n<", short), encoding="utf-8")
     return path
 
 

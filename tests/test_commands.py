@@ -247,6 +247,19 @@ def test_evaluate_own_pairs(run: Any, trained: Path, photos: Path, tmp_path: Pat
     assert not words_again.err
 
 
+def test_a_pack_is_judged_as_its_pairs_are(run: Any, trained: Path, photos: Path, tmp_path: Path) -> None:
+    pairs = own_pairs(photos, tmp_path / "mine.csv")
+    given = ("--data", photos, "--pairs", pairs)
+    assert run("pack", photos, tmp_path / "mine.bin", "--pairs", pairs).code == 0
+    told = []
+    for data in (given, ("--data", tmp_path / "mine.bin")):
+        words = ["evaluate", trained / "artifact", "--protocol", "pairs", *data, "--out", tmp_path / "page.html"]
+        told.append(json.loads(run(*words, "--json").out))
+    assert told[0]["accuracy"] == told[1]["accuracy"]
+    assert told[0]["threshold"] == pytest.approx(told[1]["threshold"], abs=0.01)
+    assert told[1]["hardest_impostor"][0]["first"].endswith("/first")
+
+
 def test_evaluate_lfw_layout_with_an_absent_face(run: Any, trained: Path, photos: Path, tmp_path: Path) -> None:
     lines = ["2\t2"]
     for fold in range(2):
@@ -392,7 +405,7 @@ def test_a_closed_pipe_and_a_key_are_no_tracebacks(run: Any, monkeypatch: pytest
         ("training.precision=fp16", "fp16 is slower than fp32 on a CPU"),
         ("evaluation=[{protocol: lfw, faces: /absent.zip, pairs: x}]", "evaluation lfw: nothing there"),
         ("data.sources.0.path=${NOT_SET_ANYWHERE}/x", "environment variable NOT_SET_ANYWHERE is not set"),
-        ("data.sources.0.path=/absent/faces", "expected a folder or zip of faces, got nothing there"),
+        ("data.sources.0.path=/absent/faces", "expected a folder, zip or .rec of faces, got nothing there"),
         ("data.min_faces=7", "expected faces of at least 2 people, got none"),
         ("optimizer.lr=1.0e+38", "last good checkpoint"),
     ],

@@ -130,7 +130,7 @@ def test_missing_and_unfit_places_are_explained(folder: Path, tmp_path: Path) ->
     with pytest.raises(DataError, match=r"1 pictures directly at the top \('1\.png'\)"):
         open_source(tmp_path / "empty").scan()
     (tmp_path / "note.txt").write_text("x")
-    with pytest.raises(DataError, match="a file that is neither"):
+    with pytest.raises(DataError, match="a file that is none of them"):
         open_source(tmp_path / "note.txt")
     (tmp_path / "cut.zip").write_bytes(b"PK\x03\x04" + b"\0" * 50)
     with pytest.raises(DataError, match="expected a zip"):

@@ -81,8 +81,8 @@ def train(
 def evaluate(
     artifact: Annotated[Path, typer.Argument(help="Artifact folder.")],
     protocol: Annotated[str, typer.Option(help="lfw, cfp_ff, cfp_fp, pairs or drawn.")],
-    data: Annotated[str | None, typer.Option(help="Folder or zip of aligned faces, person/face.")] = None,
-    pairs: Annotated[str | None, typer.Option(help="pairs.txt, CFP's protocol folder, or a CSV a,b,same.")] = None,
+    data: Annotated[str | None, typer.Option(help="Folder, zip or .rec of aligned faces, or a .bin.")] = None,
+    pairs: Annotated[str | None, typer.Option(help="pairs.txt, CFP's folder, or a CSV; a .bin needs none.")] = None,
     out: Annotated[Path | None, typer.Option(help="Where the report goes; default beside the artifact.")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ...")] = "cpu",
     as_json: Json = False,
@@ -115,6 +115,42 @@ def plots(
     written = run_plots(names or [], out, Show(quiet=quiet))
     figures = {name: [str(path) for path in paths] for name, paths in written.items()}
     _print({"figures": figures}, "\n".join(path for paths in figures.values() for path in paths), as_json)
+
+
+@app.command()
+def pack(
+    source: Annotated[Path, typer.Argument(help="Folder, zip or .rec of aligned faces, person/face.")],
+    target: Annotated[Path, typer.Argument(help="Folder to make, with train.rec in it; with --pairs a .bin.")],
+    pairs: Annotated[str | None, typer.Option(help="pairs.txt, CFP's protocol folder, or a CSV a,b,same.")] = None,
+    protocol: Annotated[str, typer.Option(help="Of the pairs: lfw, cfp_ff, cfp_fp or pairs.")] = "pairs",
+    flat: Annotated[bool, typer.Option("--flat", help="Every record a face, without records of people.")] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Pack faces into InsightFace's train.rec, train.idx and property, or pairs of faces into a .bin."""
+    from hyperarc.commands.pack import pack_faces, pack_pairs
+    from hyperarc.commands.show import Show
+
+    if pairs is None:
+        done = pack_faces(source, target, Show(quiet=quiet), flat=flat)
+    else:
+        done = pack_pairs({"protocol": protocol, "faces": str(source), "pairs": pairs}, target, Show(quiet=quiet))
+    _print(done, f"{target}: {done['faces']} faces", as_json)
+
+
+@app.command()
+def unpack(
+    source: Annotated[Path, typer.Argument(help="A .rec, a folder with train.rec, or a .bin of pairs.")],
+    target: Annotated[Path, typer.Argument(help="Folder to make: person/face; of a .bin faces/ and pairs.csv.")],
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Unpack a .rec into person folders, or a .bin into faces and their list of pairs."""
+    from hyperarc.commands.show import Show
+    from hyperarc.commands.unpack import unpack as run_unpack
+
+    done = run_unpack(source, target, Show(quiet=quiet))
+    _print(done, f"{target}: {done['faces']} faces", as_json)
 
 
 def main() -> None:

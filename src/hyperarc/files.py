@@ -11,6 +11,8 @@ from pathlib import Path
 
 from hyperarc.errors import HyperArcError
 
+_MANY = 100  # files: beyond, one flush of the whole system costs less than one of each
+
 
 @contextmanager
 def write_beside(path: Path) -> Iterator[Path]:
@@ -54,6 +56,12 @@ def write_beside(path: Path) -> Iterator[Path]:
         raise
 
 
+def stamp(descriptor: int) -> tuple[int, int]:
+    """Size and time of change of an open file: whoever opens it again can tell whether it is still the same."""
+    state = os.fstat(descriptor)
+    return state.st_size, state.st_mtime_ns
+
+
 def _remove(path: Path) -> None:
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
@@ -73,7 +81,10 @@ def _flush_folder(folder: Path) -> None:
 
 
 def _flush(path: Path) -> None:
-    for file in path.rglob("*") if path.is_dir() else [path]:
-        if file.is_file():
-            with open(file, "rb+") as handle:
-                os.fsync(handle.fileno())
+    files = [file for file in path.rglob("*") if file.is_file()] if path.is_dir() else [path]
+    if len(files) > _MANY and hasattr(os, "sync"):
+        os.sync()
+        return
+    for file in files:
+        with open(file, "rb+") as handle:
+            os.fsync(handle.fileno())

@@ -44,9 +44,9 @@ class DrawnData(Frozen):
 
 
 class SourceData(Frozen):
-    """One folder or zip of person folders."""
+    """One folder or zip of person folders, or a ``.rec``."""
 
-    path: str = Field(description="folder or .zip; ${NAME} is taken from the environment")
+    path: str = Field(description="folder, .zip or .rec; ${NAME} is taken from the environment")
     color: Literal["rgb", "bgr"] = Field("rgb", description="bgr swaps red and blue back on reading")
 
 
@@ -237,14 +237,15 @@ class Evaluation(Frozen):
     """One judgement of the trained model."""
 
     protocol: Literal["lfw", "cfp_ff", "cfp_fp", "pairs", "drawn"]
-    faces: str | None = Field(None, description="folder or .zip with the faces; ${NAME} from the environment")
-    pairs: str | None = Field(None, description="pairs.txt, CFP's protocol folder, or a CSV of pairs")
+    faces: str | None = Field(None, description="folder, .zip or .rec with the faces; ${NAME} from the environment")
+    pairs: str | None = Field(None, description="pairs.txt, CFP's protocol folder, or a CSV; none for faces in a .bin")
     people: int = Field(100, ge=2, description="drawn: people, none of whom is trained on")
     seed: int = Field(1_000_003, ge=0, description="drawn: of the people")
 
     @model_validator(mode="after")
     def _files_given(self) -> Evaluation:
-        if self.protocol != "drawn" and not (self.faces and self.pairs):
+        packed = self.protocol == "pairs" and bool(self.faces) and self.pairs is None  # the faces are a .bin
+        if self.protocol != "drawn" and not packed and not (self.faces and self.pairs):
             raise ValueError(f"protocol {self.protocol} needs faces and pairs")
         return self
 

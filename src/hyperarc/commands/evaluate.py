@@ -14,6 +14,7 @@ from hyperarc.artifact import open_artifact
 from hyperarc.commands.show import Show
 from hyperarc.contract import Contract
 from hyperarc.data.drawn_source import drawn_pairs
+from hyperarc.data.pair_pack import PairPack
 from hyperarc.data.sources import Source, open_source
 from hyperarc.encoder import Encoder
 from hyperarc.errors import DataError, HyperArcError, unknown_name
@@ -69,7 +70,7 @@ def require_files(evaluations: Sequence[Evaluation]) -> None:
 
 def judge(encoder: Encoder, evaluation: Evaluation, show: Show) -> Judgement:
     """Judge an encoder by one evaluation."""
-    pairs, source = _pairs_and_source(evaluation)
+    pairs, source = pairs_and_source(evaluation)
     manifest = source.scan()
     face_of = {face_key(face): face for face in manifest.column("face").tolist()}
     wanted = [key for key in pairs.faces() if key in face_of]
@@ -94,24 +95,33 @@ def judge(encoder: Encoder, evaluation: Evaluation, show: Show) -> Judgement:
 
 def evaluate(artifact: Path, protocol: Mapping[str, str | None], device: str, show: Show) -> Judgement:
     """Judge the artifact at ``artifact`` by a protocol given as the fields of a recipe's evaluation."""
+    evaluation = evaluation_of(protocol)
+    return judge(open_artifact(artifact).encoder(device=device), evaluation, show)
+
+
+def evaluation_of(protocol: Mapping[str, str | None]) -> Evaluation:
+    """The evaluation of a recipe with these fields, None meaning not given."""
     known = get_args(Evaluation.model_fields["protocol"].annotation)
     if protocol["protocol"] not in known:
         raise unknown_name("protocol", str(protocol["protocol"]), known)
     try:
-        evaluation = Evaluation.model_validate({k: v for k, v in protocol.items() if v is not None})
+        return Evaluation.model_validate({k: v for k, v in protocol.items() if v is not None})
     except ValidationError as error:
         problem = error.errors()[0]
         where = ".".join(map(str, problem["loc"]))
         raise HyperArcError(f"{where} {problem['msg']}".strip(), where="evaluate") from None
-    return judge(open_artifact(artifact).encoder(device=device), evaluation, show)
 
 
-def _pairs_and_source(evaluation: Evaluation) -> tuple[Pairs, Source]:
+def pairs_and_source(evaluation: Evaluation) -> tuple[Pairs, Source]:
+    """The pairs of an evaluation, and the source that holds their faces."""
     if evaluation.protocol == "drawn":
         first, second, same, drawn = drawn_pairs(evaluation.people, evaluation.seed)
         return Pairs("drawn", first, second, same, 10), drawn
+    if evaluation.pairs is None:
+        pack = PairPack(expand_path(str(evaluation.faces)))
+        return Pairs(pack.name, pack.first, pack.second, pack.same), pack
     source = open_source(expand_path(str(evaluation.faces)))
-    path: Path = expand_path(str(evaluation.pairs))
+    path: Path = expand_path(evaluation.pairs)
     if evaluation.protocol == "lfw":
         return read_lfw_pairs(path), source
     if evaluation.protocol == "pairs":

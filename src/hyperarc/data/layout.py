@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -95,13 +96,24 @@ class Layout:
             others = sum(len(names) for names in self.skipped.values())
             kinds = "/".join(extension[1:] for extension in EXTENSIONS)
             got = f"{len(self.folders)} folders and {others} other files, but no {kinds}"
-            mend = "point to the folder or zip that holds the people"
+            mend = "point to the folder, zip or .rec that holds the people"
         return DataError(f"expected {LAYOUT}; got {got}", where=self.where, mend=mend)
 
 
 def is_hidden(path: str) -> bool:
     """Whether some part of the path is a system's own: a leading dot, or a Mac's ``__MACOSX``."""
     return any(part.startswith(".") or part == "__MACOSX" for part in path.split("/"))
+
+
+def leads_outside(name: str) -> bool:
+    """Whether a name from a file, taken as a path, is empty, absolute or goes up: nothing may be written there.
+
+    Example:
+        >>> leads_outside("ann/1.jpg"), leads_outside("../1.jpg"), leads_outside("C:\\\\1.jpg")
+        (False, True, True)
+    """
+    parts = re.split(r"[/\\]", name)
+    return ".." in parts or parts[0] == "" or re.match(r"[A-Za-z]:", name) is not None or "\0" in name
 
 
 def _is_text(path: str) -> bool:

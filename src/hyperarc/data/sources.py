@@ -1,4 +1,4 @@
-"""Where faces come from: folders, zips and arrays, all read through one protocol.
+"""Where faces come from: folders, zips, ``.rec`` files and arrays, all read through one protocol.
 
 A source names its faces by key, scans itself into a manifest, and reads one face by key. Sources pickle, and
 work in forked and spawned worker processes: files are opened again in each process.
@@ -20,11 +20,21 @@ from PIL import Image
 from hyperarc.data.combination import combine
 from hyperarc.data.layout import LAYOUT, Layout, is_hidden
 from hyperarc.data.manifest import About, Manifest, manifest_of
+from hyperarc.data.records import RECORDS, RecordSource
 from hyperarc.data.zip_source import ZipLimits, ZipSource
 from hyperarc.errors import DataError, nearest_names
 from hyperarc.faces.image import DEFAULT_LIMITS, ImageLimits, Pixels, decode
 
-__all__ = ["ArraySource", "FolderSource", "Source", "ZipLimits", "ZipSource", "combine", "open_source"]
+__all__ = [
+    "ArraySource",
+    "FolderSource",
+    "RecordSource",
+    "Source",
+    "ZipLimits",
+    "ZipSource",
+    "combine",
+    "open_source",
+]
 
 
 @runtime_checkable
@@ -184,33 +194,35 @@ class ArraySource:
 
 
 def open_source(path: str | Path, *, name: str | None = None) -> Source:
-    """The source that fits what lies at ``path``: a folder, or a zip by its content.
+    """The source that fits what lies at ``path``: a folder, a zip by its content, or a ``.rec``.
 
     Args:
-        path: a folder of person folders or a zip of them.
+        path: a folder of person folders, a zip of them, a ``.rec``, or a folder that holds ``train.rec``.
         name: short name of the source; default from the path.
 
     Raises:
-        DataError: nothing there (with the nearest names beside it), or neither of both.
+        DataError: nothing there (with the nearest names beside it), or none of these.
 
     Example:
         >>> try:
         ...     open_source("nowhere/fases")
         ... except DataError as error:
         ...     print(str(error).split(";")[0])
-        nowhere/fases: expected a folder or zip of faces, got nothing there
+        nowhere/fases: expected a folder, zip or .rec of faces, got nothing there
     """
     place = Path(path)
+    if (place / RECORDS).is_file() or (place.suffix == ".rec" and place.is_file()):
+        return RecordSource(place, name=name)
     if place.is_dir():
         return FolderSource(place, name=name)
     if not place.exists():
-        raise _missing(place, "a folder or zip of faces")
+        raise _missing(place, "a folder, zip or .rec of faces")
     if zipfile.is_zipfile(place):
         return ZipSource(place, name=name)
     raise DataError(
-        f"expected a folder or zip with {LAYOUT}; got a file that is neither",
+        f"expected a .rec, or a folder or zip with {LAYOUT}; got a file that is none of them",
         where=place,
-        mend="give the folder, or copy the zip again if this should be one",
+        mend="give the folder, or copy the file again if this should be one of them",
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import threading
 import zipfile
 import zlib
@@ -11,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hyperarc.data.layout import Layout
+from hyperarc.data.layout import Layout, leads_outside
 from hyperarc.data.manifest import Manifest
 from hyperarc.errors import DataError, nearest_names
 from hyperarc.faces.image import DEFAULT_LIMITS, ImageLimits, Pixels, decode
+from hyperarc.files import stamp
 
 _LOCAL_HEADER = 30
 _ENCRYPTED = 0x1
@@ -143,7 +143,7 @@ class ZipSource:
             file = open(self.path, "rb", buffering=0)  # noqa: SIM115 (lives as long as the source)
         except OSError as error:
             raise DataError(f"cannot open the zip: {error.strerror}", where=self.path) from error
-        if _stamp(file.fileno()) != self._stamp:
+        if stamp(file.fileno()) != self._stamp:
             file.close()
             raise DataError("the zip changed since it was scanned", where=self.path, mend="start again")
         return file
@@ -151,7 +151,7 @@ class ZipSource:
     def _read_directory(self) -> tuple[int, int]:
         try:
             with open(self.path, "rb") as file, zipfile.ZipFile(file) as archive:
-                stamp = _stamp(file.fileno())
+                seen = stamp(file.fileno())
                 entries = archive.infolist()
         except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError) as error:
             raise DataError(f"expected a zip of faces, got: {error}", where=self.path) from error
@@ -163,7 +163,7 @@ class ZipSource:
             )
         for entry in entries:
             self._add(entry)
-        return stamp
+        return seen
 
     def _add(self, entry: zipfile.ZipInfo) -> None:
         name = entry.filename
@@ -187,8 +187,7 @@ class ZipSource:
         )
 
     def _require_inside(self, name: str) -> None:
-        parts = re.split(r"[/\\]", name)
-        if ".." in parts or parts[0] == "" or re.match(r"[A-Za-z]:", name) or "\0" in name:
+        if leads_outside(name):
             raise DataError(
                 f"refused: the member name {name!r} leads out of the zip",
                 where=self.path,
@@ -206,8 +205,3 @@ class ZipSource:
             mend = "shrink it or raise ImageLimits.bytes"
         if wrong:
             raise DataError(f"refused: the member {entry.filename!r} {wrong}", where=self.path, mend=mend)
-
-
-def _stamp(descriptor: int) -> tuple[int, int]:
-    state = os.fstat(descriptor)
-    return state.st_size, state.st_mtime_ns

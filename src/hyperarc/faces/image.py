@@ -84,6 +84,19 @@ def decode(data: bytes, *, where: object = None, limits: ImageLimits = DEFAULT_L
     return fast if fast is not None else _decode_pillow(data, where, limits)
 
 
+def file_ending(data: bytes) -> str | None:
+    """The usual ending of the picture file that these bytes begin, or None when folders of faces hold no such files.
+
+    Example:
+        >>> file_ending(b"\\xff\\xd8\\xff\\xe0"), file_ending(b"GIF89a")
+        ('.jpg', None)
+    """
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return ".webp"
+    starts = {b"\xff\xd8\xff": ".jpg", b"\x89PNG\r\n\x1a\n": ".png", b"BM": ".bmp"}
+    return next((ending for start, ending in starts.items() if data.startswith(start)), None)
+
+
 @functools.cache
 def _simplejpeg() -> Any:
     """The optional ``simplejpeg`` module, or None."""

@@ -134,6 +134,10 @@ def test_bad_batches(embeddings: torch.Tensor, labels: torch.Tensor, kind: type[
         ({"memory_mb": 0}, "memory_mb must be positive"),
         ({"scale": -1.0}, "scale must be positive and finite"),
         ({"sweep": "chunkd"}, "unknown sweep 'chunkd'; did you mean 'chunked'"),
+        ({"scale": "large"}, "argument scale of margin 'arcface' must be a number, got 'large'"),
+        ({"margin": True}, "argument margin of margin 'arcface' must be a number, got True"),
+        ({"inter_class_filter": "x"}, "argument inter_class_filter of margin 'arcface' must be a number, got 'x'"),
+        ({"auxiliary": {"center": {"alpha": []}}}, "argument alpha of auxiliary loss 'center' must be a number"),
         ({"margn": 0.5}, "unknown argument of margin 'arcface': 'margn'; did you mean 'margin'"),
     ],
 )

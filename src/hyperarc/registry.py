@@ -10,13 +10,17 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from importlib import metadata
+from numbers import Integral, Real
 from typing import Generic, TypeVar
 
 from hyperarc.errors import HyperArcError, unknown_name
 
 T = TypeVar("T")
+
+_PLAIN: dict[str, type] = {"float": Real, "int": Integral, "bool": bool}
+_WORDS = {"float": "a number", "int": "a whole number", "bool": "true or false"}
 
 
 class Registry(Generic[T]):
@@ -68,15 +72,29 @@ class Registry(Generic[T]):
 
     def argument_names(self, name: str, base: Callable[..., object]) -> list[str]:
         """Arguments that ``name`` takes, those that it hands on to ``base`` as ``**rest`` included."""
-        own = [key for key in inspect.signature(self.get(name)).parameters if key != "rest"]  # type: ignore[arg-type]
-        return own + [key for key in inspect.signature(base).parameters if key not in own]
+        return list(self._parameters(name, base))
 
-    def check_arguments(self, name: str, base: Callable[..., object], given: Iterable[str]) -> None:
-        """Raise :class:`UnknownNameError` naming the nearest known arguments unless all of ``given`` are known."""
-        known = self.argument_names(name, base)
-        for argument in given:
-            if argument not in known:
-                raise unknown_name(f"argument of {self.kind} {name!r}:", argument, known)
+    def check_arguments(self, name: str, base: Callable[..., object], given: Mapping[str, object]) -> None:
+        """Raise an error unless every argument given is known, and a number or truth value where one is asked for.
+
+        An unknown one is an :class:`UnknownNameError` that names the nearest known.
+        """
+        parameters = self._parameters(name, base)
+        for argument, value in given.items():
+            if argument not in parameters:
+                raise unknown_name(f"argument of {self.kind} {name!r}:", argument, parameters)
+            asked, _, optional = str(parameters[argument].annotation).partition(" | ")
+            kind = _PLAIN.get(asked)
+            if kind is None or (value is None and optional == "None"):
+                continue
+            if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+                what = f"argument {argument} of {self.kind} {name!r}"
+                raise HyperArcError(f"{what} must be {_WORDS[asked]}, got {value!r}")
+
+    def _parameters(self, name: str, base: Callable[..., object]) -> dict[str, inspect.Parameter]:
+        own = dict(inspect.signature(self.get(name)).parameters)  # type: ignore[arg-type]
+        own.pop("rest", None)
+        return own | {key: value for key, value in inspect.signature(base).parameters.items() if key not in own}
 
     def _fill(self) -> None:
         if self._package is None:

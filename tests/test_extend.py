@@ -77,7 +77,7 @@ def test_the_margin_equals_plain_loops(sweep: str) -> None:
     labels = torch.tensor([0, 1, 2, 3, 6, 6])
     got, expected = head(x, labels).loss, plain_loop(head, x, labels)
     torch.testing.assert_close(got, expected)
-    assert float(got) == pytest.approx(loss_by_hand(x, head.centers.weight, labels.tolist(), 8.0, 0.3), rel=1e-9)
+    assert got.item() == pytest.approx(loss_by_hand(x, head.centers.weight, labels.tolist(), 8.0, 0.3), rel=1e-9)
     torch.testing.assert_close(*(torch.autograd.grad(loss, x)[0] for loss in (got, expected)))
 
 

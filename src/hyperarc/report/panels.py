@@ -85,8 +85,9 @@ def draw_panels(
 
     Example:
         >>> x = np.linspace(0, 180, 5)
-        >>> draw_panels([Panel("cosine", [Line("cos", x, np.cos(np.deg2rad(x)), "#0072b2")])]).axes[0].get_xlim()[1]
-        180.0
+        >>> figure = draw_panels([Panel("cosine", [Line("cos", x, np.cos(np.deg2rad(x)), "#0072b2")])])
+        >>> figure.axes[0].get_title(loc="left")
+        'cosine'
     """
     if not panels:
         raise DataError("expected at least one panel")

@@ -202,7 +202,7 @@ def _value(loss: Loss, parameter: inspect.Parameter) -> str:
 def page(loss: Loss) -> str:
     """The whole page of one loss, as Markdown."""
     source = inspect.getsourcefile(loss.cls) or ""
-    where = "src/hyperarc/" + source.partition("/hyperarc/")[2]
+    where = "src/hyperarc/" + source.rpartition("/hyperarc/")[2]
     module = read_doc(inspect.getmodule(loss.cls)).paragraphs
     lead = module[0].partition(":")[2].strip()
     rest = [p for p in loss.doc.paragraphs[1:] if not p.startswith("Use it")]

@@ -95,8 +95,8 @@ class RecordSource:
     def read(self, face: str) -> bytes:
         """The picture file of ``face``; :class:`DataError` when it is unknown or damaged."""
         person, _, number = face.rpartition("/")
-        key = int(number) if number.isdecimal() and len(number) < 19 else -1
-        row = int(np.searchsorted(self._index.keys, key))
+        key = int(number) if number.isdecimal() and len(number) <= 19 else -1  # of 64 bits
+        row = int(np.searchsorted(self._index.keys, min(key, 2**63 - 1)))
         if row == len(self._index.keys) or self._index.keys[row] != key:
             raise DataError("no such face in these records", where=self._where(face), mend="scan them again")
         record: Record = self._file.record(int(self._index.offsets[row]), self._where(face))

@@ -14,14 +14,17 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from hyperarc.commands.plots import draw, figure_names
 from hyperarc.data.drawn import NUISANCE_NAMES, Conditions, draw_faces, draw_nuisances, draw_people
+from hyperarc.faces.alignment import align
+from hyperarc.faces.quality import assess_quality
 from hyperarc.report.style import BLUE, GREEN, GRID, INK, MUTED, ORANGE, VERMILLION, save_figure, styled
 
 FOLDER = Path(__file__).parent / "figures"
-FACES, TOY = "drawn-faces", "toy-embeddings"
+FACES, ALIGNED, TOY = "drawn-faces", "aligned-faces", "toy-embeddings"
 SHADES_DPI = 66  # of shades inside an SVG, to keep it small
 
 # column of the contact sheet -> what differs from a studio picture (names of hyperarc.data.drawn.NUISANCE_NAMES)
@@ -61,6 +64,61 @@ def drawn_faces() -> Image.Image:
 def _sheet_size() -> tuple[int, int]:
     step = TILE_PX + GAP_PX
     return GAP_PX + len(COLUMNS) * step, HEADING_PX + len(PEOPLE) * step
+
+
+# column of the sheet -> scale and tilt (degrees) of the face in its photo, and nuisances
+PHOTOS: dict[str, tuple[float, float, dict[str, float]]] = {
+    "straight": (1.1, 0, {}),
+    "tilted": (0.75, 30, {"yaw": -0.2}),
+    "small": (0.25, -8, {"yaw": 0.1}),
+    "turned": (1.0, 6, {"yaw": 0.95}),
+    "blurred": (1.0, -4, {"blur_px": 3.5, "yaw": 0.15}),
+    "dark": (1.0, 5, {"exposure": -2.0, "light_strength": 0.1, "ambient": 0.1, "back_light": 0.1}),
+    "side light": (1.1, 0, {"light_x": 1.0, "light_strength": 1.0, "ambient": 0.0, "back_light": 0.1}),
+}
+PHOTO_PX = 128
+
+
+def aligned_faces() -> Image.Image:
+    """Photos with their five points, the crops that alignment makes of them, and what is wrong with these."""
+    person = draw_people(PEOPLE[1] + 1, seed=0)[PEOPLE[1] :]
+    step, rng = PHOTO_PX + GAP_PX, np.random.default_rng(0)
+    sheet = Image.new("RGB", (GAP_PX + len(PHOTOS) * step, HEADING_PX + PHOTO_PX + TILE_PX + 2 * GAP_PX + 36), "white")
+    pen, font, small = ImageDraw.Draw(sheet), ImageFont.load_default(size=14), ImageFont.load_default(size=12)
+    for column, (name, (scale, tilt_deg, changes)) in enumerate(PHOTOS.items()):
+        scene = draw_nuisances(1, rng, Conditions.neutral())
+        for nuisance, value in changes.items():
+            scene[:, NUISANCE_NAMES.index(nuisance)] = value
+        face = draw_faces(person, scene)
+        photo, points = _photograph(face.images[0], face.landmarks[0], scale, tilt_deg)
+        crop = align(photo, points)
+        quality = assess_quality(crop, points)
+        left, low = GAP_PX + column * step, HEADING_PX + PHOTO_PX + GAP_PX
+        pen.text((left + PHOTO_PX // 2, HEADING_PX // 2 + 2), name, font=font, fill=MUTED, anchor="mm")
+        sheet.paste(Image.fromarray(photo), (left, HEADING_PX))
+        for x, y in points + (left, HEADING_PX):  # noqa: RUF005
+            pen.ellipse((x - 1.5, y - 1.5, x + 1.5, y + 1.5), fill=ORANGE)
+        sheet.paste(Image.fromarray(crop), (left + (PHOTO_PX - TILE_PX) // 2, low))
+        reason = quality.reasons[0].split(",")[0].split(":")[0] if quality.reasons else "within limits"
+        for row, line in enumerate((f"score {quality.score:.2f}", reason)):
+            where = (left + PHOTO_PX // 2, low + TILE_PX + 10 + 16 * row)
+            pen.text(where, line, font=small, fill=INK if row == 0 else MUTED, anchor="mm")
+    return sheet
+
+
+def _photograph(
+    face: NDArray[np.uint8], landmarks: NDArray[np.float32], scale: float, tilt_deg: float
+) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+    """A face at a scale, tilted clockwise, in the middle of a photo of its backdrop; and where its points lie."""
+    backdrop = tuple(face[0, -1].tolist())
+    side = round(TILE_PX * scale)
+    portrait = Image.fromarray(face).resize((side, side), Image.Resampling.LANCZOS)
+    portrait = portrait.rotate(-tilt_deg, Image.Resampling.BICUBIC, expand=True, fillcolor=backdrop)
+    photo = Image.new("RGB", (PHOTO_PX, PHOTO_PX), backdrop)
+    photo.paste(portrait, ((PHOTO_PX - portrait.width) // 2, (PHOTO_PX - portrait.height) // 2))
+    turn = side / TILE_PX * np.exp(1j * np.deg2rad(tilt_deg))
+    place = (landmarks @ (1, 1j) - (TILE_PX - 1) / 2 * (1 + 1j)) * turn + (PHOTO_PX - 1) / 2 * (1 + 1j)
+    return np.array(photo), np.stack([place.real, place.imag], axis=-1)
 
 
 @styled
@@ -197,7 +255,7 @@ SCHEMES = {"sweep": sweep, "groupface": groupface}
 def figure_files() -> dict[str, Path]:
     """Every figure by name, with its file below ``docs/figures``."""
     files = {name: Path(f"{name}.svg") for name in (*SCHEMES, *figure_names())}
-    files |= {name: Path(f"{name}.png") for name in (FACES, TOY)}  # pictures of faces
+    files |= {name: Path(f"{name}.png") for name in (FACES, ALIGNED, TOY)}  # pictures of faces
     return files | {loss.name: Path("losses", f"{loss.name}.svg") for loss in loss_pages.all_losses()}
 
 
@@ -207,8 +265,8 @@ def main(names: list[str], folder: Path) -> None:
     for name in names or files:
         path = folder / files[name]
         path.parent.mkdir(parents=True, exist_ok=True)
-        if name == FACES:
-            small_png(drawn_faces(), path)
+        if name in (FACES, ALIGNED):
+            small_png(drawn_faces() if name == FACES else aligned_faces(), path)
             continue
         figure = SCHEMES[name]() if name in SCHEMES else draw(name)
         save_figure(figure, path, SHADES_DPI if path.suffix == ".svg" else 200)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from hyperarc.contract import Contract
     from hyperarc.encoder import Embeddings, Encoder
     from hyperarc.errors import HyperArcError
+    from hyperarc.faces.alignment import align
     from hyperarc.heads.head import create_head
     from hyperarc.margins import margin_names
     from hyperarc.recipe_file import load_recipe, recipe_names
@@ -26,6 +27,7 @@ _HOMES = {
     "Embeddings": "hyperarc.encoder",
     "Encoder": "hyperarc.encoder",
     "HyperArcError": "hyperarc.errors",
+    "align": "hyperarc.faces.alignment",
     "backbone_names": "hyperarc.backbones",
     "create_backbone": "hyperarc.backbones",
     "create_head": "hyperarc.heads.head",
@@ -43,6 +45,7 @@ __all__ = [
     "Encoder",
     "HyperArcError",
     "__version__",
+    "align",
     "backbone_names",
     "create_backbone",
     "create_head",

@@ -18,14 +18,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from hyperarc.faces.template import TEMPLATES
+
 Floats = npt.NDArray[np.floating]
 Rows = npt.NDArray[np.intp]
 
 SIZE = 112
-TEMPLATE = np.array(
-    [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]],
-    dtype=np.float32,
-)
+TEMPLATE: Floats = TEMPLATES["arcface_112"].points.astype(np.float32)
 STEP = 1 / 10  # units of y between table entries: fine enough that normals show no steps
 TOP = -76.0
 BACK = -34.0  # depth z at which the face ends, half a unit more for each below y = 20

@@ -2,12 +2,13 @@
 
 Everything downstream sees uint8 [H, W, 3], RGB, upright. What a file may be, and what becomes of it:
 
-- JPEG, PNG, WebP, BMP, GIF (first frame), TIFF (first page); no other decoder is ever opened.
+- JPEG, PNG, WebP, BMP, GIF and TIFF, of animations and many pages the first; no other decoder is ever opened.
 - gray and two-level become three equal channels; palettes are looked up; CMYK and YCbCr are converted.
 - 16-bit gray keeps its upper byte, as 16-bit color does. Floating-point pixels have no defined range:
   refused.
 - transparent pixels are laid on black, which is also what alignment puts outside the borders of a photo.
-- the EXIF orientation is applied; a damaged EXIF block counts as upright, as in every viewer.
+- the EXIF orientation is applied, or XMP's where there is none; a damaged EXIF block counts as upright, as in every
+  viewer. Color profiles are not applied.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ Pixels = npt.NDArray[np.uint8]
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 _ORIENTATION = 0x0112
+# Both lie in segments of at most 64 KiB at the front; finding one anywhere there only costs speed.
+_TURNED = (b"Exif\x00", b"tiff:Orientation")
 _ALPHA_MODES = ("RGBA", "LA", "PA", "RGBa", "La")
 
 
@@ -108,10 +111,9 @@ def _simplejpeg() -> Any:
 
 
 def _decode_jpeg(data: bytes, where: object, limits: ImageLimits) -> Pixels | None:
-    """The fast path, or None when Pillow must look: no JPEG, CMYK, an EXIF block, or anything irregular."""
+    """The fast path, or None when Pillow must look: no JPEG, CMYK, an orientation, or anything irregular."""
     turbo = _simplejpeg()
-    # EXIF lies in an APP1 segment of at most 64 KiB at the front; finding it anywhere there only costs speed.
-    if turbo is None or data[:3] != b"\xff\xd8\xff" or data.find(b"Exif\x00", 0, 2**17) >= 0:
+    if turbo is None or data[:3] != b"\xff\xd8\xff" or any(data.find(mark, 0, 2**17) >= 0 for mark in _TURNED):
         return None
     try:
         height, width, color, _ = turbo.decode_jpeg_header(data)
@@ -176,9 +178,7 @@ def _to_rgb(image: Image.Image, where: object) -> Image.Image:
         gray = np.clip(np.asarray(image, dtype=np.int64), 0, 65535) >> 8
         return Image.fromarray(gray.astype(np.uint8)).convert("RGB")
     if image.mode == "F":
-        raise DataError(
-            "expected integer pixels, got floating point", where=where, mend="convert it to 8 or 16 bits"
-        )
+        raise DataError("expected integer pixels, got floating point", where=where, mend="convert it to 8 or 16 bits")
     if image.mode in _ALPHA_MODES or "transparency" in image.info:
         rgba = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", rgba.size, (0, 0, 0, 255)), rgba).convert("RGB")

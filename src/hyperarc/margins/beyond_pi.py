@@ -55,7 +55,7 @@ def with_gradient(margined: Tensor, cosine: Tensor, gradient: Gradient) -> Tenso
     "analytic" is the formula's, sin(theta + m) / sin(theta) for ArcFace. "straight_through" takes it as 1, as
     arcface_torch does since December 2022 by computing the margin outside autograd.
     """
-    if gradient == "straight_through":
+    if gradient == "straight_through" and cosine.requires_grad:
         return cosine + (margined - cosine).detach()
     return margined
 

@@ -68,7 +68,10 @@ class SphereFaceR(Margin):
     def negative(self, cosine: Tensor, threshold: Tensor | None) -> Tensor:
         if self.version == "v1":
             return cosine
-        return with_gradient(torch.cos(angle(cosine) / self.margin), cosine, self.gradient)
+        if self.gradient == "analytic":
+            return torch.cos(angle(cosine) / self.margin)
+        margined = cosine.detach().clamp(-1.0, 1.0).acos_().div_(self.margin).cos_()  # N x C: in place
+        return with_gradient(margined, cosine, self.gradient)
 
     def negative_slope(self, cosine: Tensor, threshold: Tensor | None) -> Tensor | None:
         return torch.ones_like(cosine) if self.version == "v1" or self.gradient == "straight_through" else None

@@ -4,7 +4,7 @@ Every round takes the margins in a new order and puts a norm_softmax step on bot
 speed moves does not favor one; a round's ratio is the margin's time over the mean of the two. Reported is the median
 ratio over the rounds. Times are CPU seconds of the process, which other programs on the machine disturb less.
 
-    python benchmarks/head.py --classes 100000 --batch 512 --dim 512 --rounds 5 --json
+    python benchmarks/head.py --classes 100000 --batch 512 --dim 512 --rounds 3 --json
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def main() -> None:
     parser.add_argument("--classes", type=int, default=100_000)
     parser.add_argument("--batch", type=int, default=512)
     parser.add_argument("--dim", type=int, default=512)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--memory-mb", type=float, default=64.0)
     parser.add_argument("--margins", nargs="*", help="default: all")

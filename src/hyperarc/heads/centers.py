@@ -87,11 +87,13 @@ class Centers(nn.Module):
         count.index_put_((place, winner), count.new_ones(()), accumulate=True)
         self.votes[own] = self.votes[own] * VOTE_MEMORY ** count.sum(dim=1, keepdim=True) + count
 
-    def dominant(self) -> Tensor:
-        """[C] the sub-center with most votes of each class, the first on ties (sub-center ArcFace, section 3.2)."""
-        if self.votes is None:
-            return torch.zeros(len(self.weight), dtype=torch.int64, device=self.weight.device)
-        return self.votes.argmax(dim=1)
+    def dominant(self, classes: Tensor | None = None) -> Tensor:
+        """The sub-center with most votes of the given classes [N], or of all [C]; the first on ties.
+
+        Sub-center ArcFace (arXiv 1801.07698v4), section 3.2.
+        """
+        classes = torch.arange(len(self.weight), device=self.weight.device) if classes is None else classes
+        return torch.zeros_like(classes) if self.votes is None else self.votes[classes].argmax(dim=1)
 
     def dominant_weight(self) -> Tensor:
         """[C, d] the dominant center of each class: what stays of the classifier without the others."""

@@ -108,7 +108,7 @@ class Head(nn.Module):
                 loss = loss + added.weight * value
                 values[added_name] = value.detach()
             out = self._output(loss, swept, rows.detach(), weight.detach(), labels)
-            share = None if self.centers.votes is None else (winner == self.centers.dominant()[people]).to(loss).mean()
+            share = None if self.centers.votes is None else (winner == self.centers.dominant(people)).to(loss).mean()
             cosines_of_own = {name: getattr(out, name)[own] for name in ("target_cosine", "nearest_negative_cosine")}
             return replace(out, auxiliary=values, dominant_share=share, **cosines_of_own)
 

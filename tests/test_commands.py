@@ -43,40 +43,6 @@ TINY = [
 ]
 
 
-class Ran:
-    """What a command line came to, run in this process."""
-
-    def __init__(self, capfd: pytest.CaptureFixture[str], *words: object) -> None:
-        capfd.readouterr()
-        before = sys.argv
-        sys.argv = ["hyperarc", *map(str, words)]
-        try:
-            cli.main()
-            self.code: Any = 0
-        except SystemExit as end:
-            self.code = end.code or 0
-        finally:
-            sys.argv = before
-        self.out, self.err = capfd.readouterr()
-
-    def complaint(self, code: int = 1) -> str:
-        """The error of a command that failed: one paragraph, no traceback, nothing on standard output."""
-        assert self.code == code, (self.code, self.err)
-        assert not self.out
-        lines = [line for line in self.err.splitlines() if line.startswith("hyperarc: ")]
-        assert len(lines) == 1, self.err
-        assert self.err.rstrip().endswith(lines[0])
-        assert "Traceback" not in self.err
-        return lines[0]
-
-
-@pytest.fixture
-def run(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setenv("THP_MEM_ALLOC_ENABLE", "0")
-    monkeypatch.setenv("COLUMNS", "200")
-    return lambda *words: Ran(capfd, *words)
-
-
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of the tiny demo recipe, made by the command in its own process."""

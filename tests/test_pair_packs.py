@@ -21,7 +21,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from hyperarc import cli
 from hyperarc.commands.evaluate import evaluation_of, pairs_and_source
 from hyperarc.data.pair_pack import PackLimits, PairPack, write_pair_pack
 from hyperarc.data.plain_pickle import PlainArray, read_plain_pickle
@@ -224,29 +223,6 @@ def test_any_pickle_is_read_or_refused(data: st.DataObject) -> None:
 
 
 # ---- commands
-
-
-class Ran:
-    """What a command line came to, run in this process."""
-
-    def __init__(self, capfd: pytest.CaptureFixture[str], *words: object) -> None:
-        capfd.readouterr()
-        before, sys.argv = sys.argv, ["hyperarc", *map(str, words)]
-        try:
-            cli.main()
-            self.code: Any = 0
-        except SystemExit as end:
-            self.code = end.code or 0
-        finally:
-            sys.argv = before
-        self.out, self.err = capfd.readouterr()
-
-
-@pytest.fixture
-def run(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setenv("THP_MEM_ALLOC_ENABLE", "0")
-    monkeypatch.setenv("COLUMNS", "200")
-    return lambda *words: Ran(capfd, *words)
 
 
 @pytest.fixture

@@ -21,8 +21,8 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from hyperarc.data.drawn import Conditions
-from hyperarc.data.drawn_scene import NUISANCES
-from hyperarc.data.drawn_traits import TRAITS
+from hyperarc.data.drawn.scene import NUISANCES
+from hyperarc.data.drawn.traits import TRAITS
 from hyperarc.recipe import Recipe
 from hyperarc.recipe_file import load_recipe, recipe_names
 

@@ -23,7 +23,7 @@ from PIL import Image
 import hyperarc.training.checkpoint as checkpoint_module
 from hyperarc import cli
 from hyperarc.data.drawn import draw_set
-from hyperarc.data.drawn_source import drawn_pairs
+from hyperarc.data.drawn.source import drawn_pairs
 from hyperarc.data.manifest import read_manifest
 from hyperarc.training.loop import Plan
 from hyperarc.training.watch import JsonLog, read_log

@@ -18,9 +18,9 @@ from hyperarc.data.drawn import (
     draw_set,
     set_nuisances,
 )
-from hyperarc.data.drawn_head import TEMPLATE
-from hyperarc.data.drawn_scene import NUISANCES
-from hyperarc.data.drawn_traits import TRAITS
+from hyperarc.data.drawn.head import TEMPLATE
+from hyperarc.data.drawn.scene import NUISANCES
+from hyperarc.data.drawn.traits import TRAITS
 from hyperarc.data.noise import flip_labels, split_conflicts
 from hyperarc.errors import DataError
 

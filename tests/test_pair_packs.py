@@ -22,8 +22,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from hyperarc.commands.evaluate import evaluation_of, pairs_and_source
-from hyperarc.data.pair_pack import PackLimits, PairPack, write_pair_pack
-from hyperarc.data.plain_pickle import PlainArray, read_plain_pickle
+from hyperarc.data.formats.pair_pack import PackLimits, PairPack, write_pair_pack
+from hyperarc.data.formats.plain_pickle import PlainArray, read_plain_pickle
 from hyperarc.data.sources import FolderSource, RecordSource, Source
 from hyperarc.errors import DataError
 
@@ -330,7 +330,7 @@ def test_a_killed_command_leaves_nothing_half_made(people: Path, tmp_path: Path)
     """Killed while it writes; a second run gives the bytes of one that was never killed."""
     slow = (
         "import sys, time; from pathlib import Path; from hyperarc.commands.pack import pack_faces\n"
-        "from hyperarc.commands.show import Show; from hyperarc.data.record_writer import RecordWriter\n"
+        "from hyperarc.commands.show import Show; from hyperarc.data.formats.record_writer import RecordWriter\n"
         "add = RecordWriter.add\n"
         "def wait(self, key, *rest, **more):\n"
         "    add(self, key, *rest, **more)\n"

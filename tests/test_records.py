@@ -19,10 +19,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from hyperarc.data.record_index import read_index, read_people, read_property, rebuild_index
-from hyperarc.data.record_writer import RecordWriter, write_records
-from hyperarc.data.recordio import MAGIC, RecordFile, RecordLimits, chunks, packed
-from hyperarc.data.records import RecordSource
+from hyperarc.data.formats.record_index import read_index, read_people, read_property, rebuild_index
+from hyperarc.data.formats.record_writer import RecordWriter, write_records
+from hyperarc.data.formats.recordio import MAGIC, RecordFile, RecordLimits, chunks, packed
+from hyperarc.data.formats.records import RecordSource
 from hyperarc.data.sources import ArraySource, FolderSource, Source, open_source
 from hyperarc.data.training_set import open_training_set
 from hyperarc.errors import DataError

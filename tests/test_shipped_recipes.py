@@ -9,7 +9,7 @@ import pytest
 
 from hyperarc.commands.train import new_state
 from hyperarc.contract import Contract
-from hyperarc.data.drawn_source import drawn_source
+from hyperarc.data.drawn.source import drawn_source
 from hyperarc.data.loader import Loader
 from hyperarc.data.training_set import TrainingSet
 from hyperarc.heads.head import structures

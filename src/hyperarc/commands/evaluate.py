@@ -13,8 +13,8 @@ from pydantic import ValidationError
 from hyperarc.artifact import open_artifact
 from hyperarc.commands.show import Show
 from hyperarc.contract import Contract
-from hyperarc.data.drawn_source import drawn_pairs
-from hyperarc.data.pair_pack import PairPack
+from hyperarc.data.drawn.source import drawn_pairs
+from hyperarc.data.formats.pair_pack import PairPack
 from hyperarc.data.sources import Source, open_source
 from hyperarc.encoder import Encoder
 from hyperarc.errors import DataError, HyperArcError, unknown_name

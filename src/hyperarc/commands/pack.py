@@ -10,9 +10,9 @@ import numpy as np
 
 from hyperarc.commands.evaluate import evaluation_of, pairs_and_source
 from hyperarc.commands.show import Show
+from hyperarc.data.formats.pair_pack import write_pair_pack
+from hyperarc.data.formats.record_writer import write_records
 from hyperarc.data.manifest import Manifest
-from hyperarc.data.pair_pack import write_pair_pack
-from hyperarc.data.record_writer import write_records
 from hyperarc.data.sources import Source, open_source
 from hyperarc.data.verification import verify_faces
 from hyperarc.errors import DataError

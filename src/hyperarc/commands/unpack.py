@@ -9,8 +9,8 @@ from typing import Any
 from hyperarc.commands.pack import PACK, require_absent
 from hyperarc.commands.show import Show
 from hyperarc.data.findings import Finding, finding
+from hyperarc.data.formats.pair_pack import PairPack
 from hyperarc.data.manifest import Manifest
-from hyperarc.data.pair_pack import PairPack
 from hyperarc.data.sources import RecordSource, Source, open_source
 from hyperarc.errors import DataError
 from hyperarc.faces.image import file_ending

@@ -18,10 +18,10 @@ import numpy.typing as npt
 from PIL import Image
 
 from hyperarc.data.combination import combine
-from hyperarc.data.layout import LAYOUT, Layout, is_hidden
+from hyperarc.data.formats.layout import LAYOUT, Layout, is_hidden
+from hyperarc.data.formats.records import RECORDS, RecordSource
+from hyperarc.data.formats.zip_source import ZipLimits, ZipSource
 from hyperarc.data.manifest import About, Manifest, manifest_of
-from hyperarc.data.records import RECORDS, RecordSource
-from hyperarc.data.zip_source import ZipLimits, ZipSource
 from hyperarc.errors import DataError, nearest_names
 from hyperarc.faces.image import DEFAULT_LIMITS, ImageLimits, Pixels, decode
 

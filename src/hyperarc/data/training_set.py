@@ -12,7 +12,7 @@ import numpy as np
 
 from hyperarc.data.adaptive_order import AdaptiveOrder
 from hyperarc.data.combination import PersonOf, combine
-from hyperarc.data.drawn_source import drawn_source
+from hyperarc.data.drawn.source import drawn_source
 from hyperarc.data.findings import finding
 from hyperarc.data.manifest import Manifest
 from hyperarc.data.order import BatchOrder, Order

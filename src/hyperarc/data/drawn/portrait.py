@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from hyperarc.data.drawn_camera import Bytes, develop, draw_backgrounds, shade
-from hyperarc.data.drawn_colors import hair_color, hue, skin_color, tint
-from hyperarc.data.drawn_features import draw_brows, draw_eyes, draw_mouth, draw_nose
-from hyperarc.data.drawn_hair import see_hair, style_hair
-from hyperarc.data.drawn_head import (
+from hyperarc.data.drawn.camera import Bytes, develop, draw_backgrounds, shade
+from hyperarc.data.drawn.colors import hair_color, hue, skin_color, tint
+from hyperarc.data.drawn.features import draw_brows, draw_eyes, draw_mouth, draw_nose
+from hyperarc.data.drawn.hair import see_hair, style_hair
+from hyperarc.data.drawn.head import (
     SIZE,
     Floats,
     Knobs,
@@ -19,11 +19,11 @@ from hyperarc.data.drawn_head import (
     place,
     plan_face,
 )
-from hyperarc.data.drawn_sitter import Sitters, shape_face
-from hyperarc.data.drawn_skin import draw_skin
-from hyperarc.data.drawn_surface import normals, see_head, sight
-from hyperarc.data.drawn_wear import put_glasses, put_mask
-from hyperarc.data.drawn_window import paint, window
+from hyperarc.data.drawn.sitter import Sitters, shape_face
+from hyperarc.data.drawn.skin import draw_skin
+from hyperarc.data.drawn.surface import normals, see_head, sight
+from hyperarc.data.drawn.wear import put_glasses, put_mask
+from hyperarc.data.drawn.window import paint, window
 
 _NECK_ROW = 60  # no neck shows above this row of the crop
 

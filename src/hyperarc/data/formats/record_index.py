@@ -13,8 +13,8 @@ import pyarrow as pa
 from pyarrow import csv
 
 from hyperarc.data.findings import NAMES_KEPT, Finding
-from hyperarc.data.layout import leads_outside
-from hyperarc.data.recordio import CHUNK, FIRST, LAST, LONGEST, MAGIC, SOUND, WHOLE, RecordFile
+from hyperarc.data.formats.layout import leads_outside
+from hyperarc.data.formats.recordio import CHUNK, FIRST, LAST, LONGEST, MAGIC, SOUND, WHOLE, RecordFile
 from hyperarc.errors import DataError
 
 _COLUMNS = ("key", "offset")

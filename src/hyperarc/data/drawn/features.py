@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from hyperarc.data.drawn_colors import DARK, constant, iris_color, linear, lip_color, mix, tint
-from hyperarc.data.drawn_head import Floats, fade, rise
-from hyperarc.data.drawn_sitter import Sitters
-from hyperarc.data.drawn_window import paint
+from hyperarc.data.drawn.colors import DARK, constant, iris_color, linear, lip_color, mix, tint
+from hyperarc.data.drawn.head import Floats, fade, rise
+from hyperarc.data.drawn.sitter import Sitters
+from hyperarc.data.drawn.window import paint
 
 _WHITE, _PUPIL, _GLINT = constant(0.62, 0.59, 0.57), constant(0.006, 0.005, 0.006), constant(1.3, 1.3, 1.3)
 _MOUTH, _TEETH = linear((66, 18, 20)).T[:, :, None, None], constant(0.72, 0.70, 0.66)

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from hyperarc.data.drawn_head import Floats, Knobs, Lathe, Plan, Pose, Rows, rise
-from hyperarc.data.drawn_surface import Surface
-from hyperarc.data.drawn_window import Band, paint
+from hyperarc.data.drawn.head import Floats, Knobs, Lathe, Plan, Pose, Rows, rise
+from hyperarc.data.drawn.surface import Surface
+from hyperarc.data.drawn.window import Band, paint
 
 Pair = tuple[Floats | float, Floats | float]
 

@@ -14,17 +14,17 @@ from dataclasses import asdict, dataclass, fields
 import numpy as np
 import numpy.typing as npt
 
-from hyperarc.data.drawn_batches import Progress, draw_batches
-from hyperarc.data.drawn_scene import NUISANCES, Floats, scene_rows, scene_uniforms
-from hyperarc.data.drawn_traits import TRAITS, sample_traits
+from hyperarc.data.drawn.batches import Progress, draw_batches
+from hyperarc.data.drawn.scene import NUISANCES, Floats, scene_rows, scene_uniforms
+from hyperarc.data.drawn.traits import TRAITS, sample_traits
 from hyperarc.data.noise import Labels, flip_labels, split_conflicts
 from hyperarc.errors import DataError
 
 IDENTITY_NAMES: tuple[str, ...] = tuple(TRAITS)
-"""Identity parameters in column order; meaning and range of each in ``drawn_traits.TRAITS``."""
+"""Identity parameters in column order; meaning and range of each in ``traits.TRAITS``."""
 
 NUISANCE_NAMES: tuple[str, ...] = tuple(NUISANCES)
-"""Nuisances in column order; meaning and range of each in ``drawn_scene.NUISANCES``."""
+"""Nuisances in column order; meaning and range of each in ``scene.NUISANCES``."""
 
 
 _HIGHEST = {

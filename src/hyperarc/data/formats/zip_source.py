@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hyperarc.data.layout import Layout, leads_outside
+from hyperarc.data.formats.layout import Layout, leads_outside
 from hyperarc.data.manifest import Manifest
 from hyperarc.errors import DataError, nearest_names
 from hyperarc.faces.image import DEFAULT_LIMITS, ImageLimits, Pixels, decode

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from hyperarc.data.drawn_head import (
+from hyperarc.data.drawn.head import (
     BACK,
     HEIGHTS,
     SIZE,
@@ -23,7 +23,7 @@ from hyperarc.data.drawn_head import (
     fade,
     rise,
 )
-from hyperarc.data.drawn_window import Reach, window
+from hyperarc.data.drawn.window import Reach, window
 
 BESIDE = 1e4  # added to the distance from the middle where there is no face to paint on
 _PIXELS: Floats = np.arange(SIZE, dtype=np.float32)

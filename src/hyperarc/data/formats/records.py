@@ -16,9 +16,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hyperarc.data.findings import Finding
+from hyperarc.data.formats.record_index import found, read_index, read_people, read_property, rebuild_index
+from hyperarc.data.formats.recordio import DAMAGED, OUTSIDE, SOUND, Heads, Record, RecordFile, RecordLimits
 from hyperarc.data.manifest import About, Manifest, manifest_of
-from hyperarc.data.record_index import found, read_index, read_people, read_property, rebuild_index
-from hyperarc.data.recordio import DAMAGED, OUTSIDE, SOUND, Heads, Record, RecordFile, RecordLimits
 from hyperarc.errors import DataError
 from hyperarc.faces.image import Pixels, decode
 
@@ -45,7 +45,7 @@ class RecordSource:
 
     Example:
         >>> import tempfile
-        >>> from hyperarc.data.record_writer import RecordWriter
+        >>> from hyperarc.data.formats.record_writer import RecordWriter
         >>> folder = Path(tempfile.mkdtemp())
         >>> with RecordWriter(folder) as writer:
         ...     writer.add(0, 3.0, b"a picture file")

@@ -6,11 +6,11 @@ import functools
 
 import numpy as np
 
-from hyperarc.data.drawn_colors import mix, tint
-from hyperarc.data.drawn_head import SIZE, Floats, fade, rise
-from hyperarc.data.drawn_sitter import Sitters
-from hyperarc.data.drawn_surface import BESIDE, entries
-from hyperarc.data.drawn_window import Band, paint
+from hyperarc.data.drawn.colors import mix, tint
+from hyperarc.data.drawn.head import SIZE, Floats, fade, rise
+from hyperarc.data.drawn.sitter import Sitters
+from hyperarc.data.drawn.surface import BESIDE, entries
+from hyperarc.data.drawn.window import Band, paint
 
 
 @functools.cache

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from hyperarc.data.drawn_head import Floats, Knobs, fade
+from hyperarc.data.drawn.head import Floats, Knobs, fade
 
 
 def linear(*stops: tuple[float, float, float]) -> Floats:

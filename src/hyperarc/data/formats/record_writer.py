@@ -9,10 +9,10 @@ from types import TracebackType
 import numpy as np
 import numpy.typing as npt
 
-from hyperarc.data.layout import leads_outside
+from hyperarc.data.formats.layout import leads_outside
+from hyperarc.data.formats.recordio import chunks, packed
+from hyperarc.data.formats.records import EXACT
 from hyperarc.data.manifest import Manifest
-from hyperarc.data.recordio import chunks, packed
-from hyperarc.data.records import EXACT
 from hyperarc.data.sources import Source
 from hyperarc.data.verification import Progress, sources_by_name
 from hyperarc.errors import DataError

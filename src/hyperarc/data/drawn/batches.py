@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from hyperarc.data.drawn_camera import Bytes
-from hyperarc.data.drawn_head import SIZE, Floats, Knobs, Rows
-from hyperarc.data.drawn_portrait import draw_portraits
-from hyperarc.data.drawn_scene import NUISANCES
-from hyperarc.data.drawn_traits import TRAITS
+from hyperarc.data.drawn.camera import Bytes
+from hyperarc.data.drawn.head import SIZE, Floats, Knobs, Rows
+from hyperarc.data.drawn.portrait import draw_portraits
+from hyperarc.data.drawn.scene import NUISANCES
+from hyperarc.data.drawn.traits import TRAITS
 
 Progress = Callable[[int, int], None]
 """Called with (faces done, faces in all)."""

@@ -12,8 +12,8 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
-from hyperarc.data.drawn_colors import hue
-from hyperarc.data.drawn_head import SIZE, Floats, Knobs
+from hyperarc.data.drawn.colors import hue
+from hyperarc.data.drawn.head import SIZE, Floats, Knobs
 
 Bytes = npt.NDArray[np.uint8]
 _RAMP: Floats = np.linspace(-1, 1, SIZE, dtype=np.float32)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from hyperarc.data.drawn_head import SIZE, Floats, Rows
+from hyperarc.data.drawn.head import SIZE, Floats, Rows
 
 _PIXELS: Floats = np.arange(SIZE, dtype=np.float32)
 _WIDE = 88  # columns from which a band takes all: whole rows lie in one piece

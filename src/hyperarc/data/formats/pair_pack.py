@@ -2,7 +2,7 @@
 
 Such a file is a pickle of (pictures, same): a list of 2 P picture files, where pair k is pictures 2k and 2k + 1, and
 a list of P bools. Pickles run whatever their author likes when Python's own reader opens them; here they are read by
-:mod:`hyperarc.data.plain_pickle`, which runs nothing.
+:mod:`hyperarc.data.formats.plain_pickle`, which runs nothing.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hyperarc.data.formats.plain_pickle import PlainArray, read_plain_pickle
 from hyperarc.data.manifest import About, Manifest, manifest_of
-from hyperarc.data.plain_pickle import PlainArray, read_plain_pickle
 from hyperarc.errors import DataError
 from hyperarc.faces.image import DEFAULT_LIMITS, ImageLimits, Pixels, decode
 from hyperarc.files import write_beside

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from hyperarc.data.drawn_colors import hue, mix
-from hyperarc.data.drawn_head import HEIGHTS, Floats, Knobs, Lathe, Pose, fade
-from hyperarc.data.drawn_skin import grain_tile
-from hyperarc.data.drawn_surface import entries, see_lathe
+from hyperarc.data.drawn.colors import hue, mix
+from hyperarc.data.drawn.head import HEIGHTS, Floats, Knobs, Lathe, Pose, fade
+from hyperarc.data.drawn.skin import grain_tile
+from hyperarc.data.drawn.surface import entries, see_lathe
 
 # place around the head: 0 the middle of the forehead, +-1 the sides, +-2 the back
 _AROUND: Floats = np.linspace(-2, 2, 513, dtype=np.float32)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from hyperarc.data.drawn_colors import constant, hue
-from hyperarc.data.drawn_head import Floats, fade
-from hyperarc.data.drawn_sitter import Sitters
-from hyperarc.data.drawn_window import paint, window
+from hyperarc.data.drawn.colors import constant, hue
+from hyperarc.data.drawn.head import Floats, fade
+from hyperarc.data.drawn.sitter import Sitters
+from hyperarc.data.drawn.window import paint, window
 
 _SMOKE = constant(0.05, 0.05, 0.06)
 

@@ -1,0 +1,1 @@
+"""File formats that faces come in and go out in."""

@@ -27,12 +27,16 @@ from hyperarc.faces.overlap import overlaps, suppress
 Floats = npt.NDArray[np.float64]
 Window = tuple[int, int, int, int]
 
-_LOOK_PX = 96  # height of a face in the second look: where landmarks are best
+# Height of a face in the second look, where landmarks are best, and one more try: profiles are at times seen only
+# there, but so is what chance makes look like a face, so more of min_score is asked.
+_LOOKS = ((96, 1.0), (192, 1.25))
 _AROUND = 2  # side of the second look's window over the longer side of the box
 _BORDER = 0.25  # black around the smallest search, over the photo's longest side: for faces that fill the photo
 _STEP = 1.5  # a search at less than this over the size before finds nothing new
 _HINT = 0.7  # of min_score: enough to be looked at again
 _CONFIRMS = 0.3  # overlap of a face with what the second look finds
+
+_LOG = threading.Lock()  # OpenCV has one log for all threads
 
 
 @DETECTORS.register("yunet")
@@ -92,10 +96,12 @@ class YuNet:
             side = max(row[2] - row[0], row[3] - row[1])
             x, y, half = (row[0] + row[2]) / 2, (row[1] + row[3]) / 2, side * _AROUND / 2
             window = tuple(round(v) for v in (x - half, y - half, x + half, y + half))
-            seen = self._look(photo, window, _LOOK_PX / (row[3] - row[1]), self.min_score)
-            shared = overlaps(row[:4], seen[:, :4])
-            if len(seen) and shared.max() >= _CONFIRMS:
-                confirmed.append(seen[shared.argmax()])
+            for look_px, sure in _LOOKS:
+                seen = self._look(photo, window, look_px / (row[3] - row[1]), sure * self.min_score)
+                shared = overlaps(row[:4], seen[:, :4])
+                if len(seen) and shared.max() >= _CONFIRMS:
+                    confirmed.append(seen[shared.argmax()])
+                    break
         return _alone(np.array(confirmed).reshape(-1, 15))
 
     def _look(self, photo: Pixels, window: Window, ratio: float, min_score: float) -> Floats:
@@ -142,7 +148,7 @@ def _open(model: Path) -> Any:
     if not model.is_file():
         raise DataError("expected an ONNX file of YuNet, found none", where=model, mend="check the path")
     try:
-        with _quiet(cv2):
+        with _LOG, _quiet(cv2):
             network = cv2.FaceDetectorYN.create(str(model), "", (64, 64), 0.5, 0.3, 5000)
             network.detect(np.zeros((64, 64, 3), np.uint8))
     except cv2.error as error:

@@ -188,6 +188,25 @@ def test_killed_alignment_goes_on_and_ends_with_the_same_bytes(
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["out"]
 
 
+def test_frames_of_videos_are_aligned(run: Any, tmp_path: Path) -> None:
+    av = pytest.importorskip("av")
+    (tmp_path / "clips" / "ann").mkdir(parents=True)
+    picture = np.asarray(Image.open(io.BytesIO(photo((100, 90, 95)))))
+    with av.open(str(tmp_path / "clips" / "ann" / "walk.mp4"), "w") as container:
+        # lossless RGB: the green pixel must survive
+        stream = container.add_stream("libx264rgb", rate=4, options={"crf": "0"})
+        stream.height, stream.width, stream.pix_fmt = *picture.shape[:2], "rgb24"
+        for _ in range(10):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, "rgb24")))
+        container.mux(stream.encode())
+    (tmp_path / "clips" / "ann" / "broken.mp4").write_bytes(b"no video")
+    done = run("align", tmp_path / "clips", tmp_path / "out", "--detector", "green_eyes", "--json")
+    told = json.loads(done.out)
+    assert (told["photos"], told["photos_with_faces"], told["faces"], told["unreadable"]) == (2, 1, 3, 1)
+    names = [f"ann/walk.mp4+{seconds:05d}.000s.jpg" for seconds in range(3)]
+    assert [row.face for row in open_faces(tmp_path / "out" / "faces.parquet").manifest.rows] == names
+
+
 def test_unfinished_work_of_other_options_is_refused(run: Any, photos: Path, tmp_path: Path) -> None:
     (tmp_path / ".out.unfinished").mkdir()
     (tmp_path / ".out.unfinished" / "plan.json").write_text(json.dumps({"ending": "png"}))

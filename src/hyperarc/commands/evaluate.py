@@ -14,8 +14,8 @@ from hyperarc.artifact import open_artifact
 from hyperarc.commands.show import Show
 from hyperarc.contract import Contract
 from hyperarc.data.drawn.source import drawn_pairs
+from hyperarc.data.face_set import FaceSet, open_faces
 from hyperarc.data.formats.pair_pack import PairPack
-from hyperarc.data.sources import Source, open_source
 from hyperarc.encoder import Encoder
 from hyperarc.errors import DataError, HyperArcError, unknown_name
 from hyperarc.faces.image import Pixels
@@ -37,8 +37,8 @@ class Judgement:
     """A result, and the faces it is about, for the report's pictures."""
 
     result: PairsResult
-    source: Source
-    face_of: dict[str, str]
+    faces: FaceSet
+    row_of: dict[str, int]
 
     def headline(self) -> str:
         """The numbers of a table row, with their conditions."""
@@ -52,7 +52,7 @@ class Judgement:
 
     def image(self, key: str) -> Pixels:
         """The crop of a face."""
-        return self.source.image(self.face_of[key])
+        return self.faces.image(self.row_of[key])
 
 
 def judge_all(encoder: Encoder, evaluations: Sequence[Evaluation], show: Show) -> list[Judgement]:
@@ -70,10 +70,9 @@ def require_files(evaluations: Sequence[Evaluation]) -> None:
 
 def judge(encoder: Encoder, evaluation: Evaluation, show: Show) -> Judgement:
     """Judge an encoder by one evaluation."""
-    pairs, source = pairs_and_source(evaluation)
-    manifest = source.scan()
-    face_of = {face_key(face): face for face in manifest.column("face").tolist()}
-    wanted = [key for key in pairs.faces() if key in face_of]
+    pairs, faces = pairs_and_faces(evaluation)
+    row_of = rows_by_key(faces)
+    wanted = [key for key in pairs.faces() if key in row_of]
     done = 0
     with show.progress(f"embedding {pairs.name}") as tell:
 
@@ -82,15 +81,15 @@ def judge(encoder: Encoder, evaluation: Evaluation, show: Show) -> Judgement:
             done += count
             tell(done, len(wanted))
 
-        embedded = encoder.embed_batches(_crops(source, [face_of[key] for key in wanted], encoder), advance)
+        embedded = encoder.embed_batches(_crops(faces, [row_of[key] for key in wanted], encoder), advance)
     result = evaluate_pairs(
         pairs,
         dict(zip(wanted, embedded.vectors, strict=True)),
         contract=encoder.contract,
-        data=source.name,
+        data=faces.name,
         device=str(encoder.device),
     )
-    return Judgement(result, source, face_of)
+    return Judgement(result, faces, row_of)
 
 
 def evaluate(artifact: Path, protocol: Mapping[str, str | None], device: str, show: Show) -> Judgement:
@@ -112,34 +111,39 @@ def evaluation_of(protocol: Mapping[str, str | None]) -> Evaluation:
         raise HyperArcError(f"{where} {problem['msg']}".strip(), where="evaluate") from None
 
 
-def pairs_and_source(evaluation: Evaluation) -> tuple[Pairs, Source]:
-    """The pairs of an evaluation, and the source that holds their faces."""
+def pairs_and_faces(evaluation: Evaluation) -> tuple[Pairs, FaceSet]:
+    """The pairs of an evaluation, and their faces; marks do not count here, as the list of a protocol is fixed."""
     if evaluation.protocol == "drawn":
         first, second, same, drawn = drawn_pairs(evaluation.people, evaluation.seed)
-        return Pairs("drawn", first, second, same, 10), drawn
+        return Pairs("drawn", first, second, same, 10), FaceSet((drawn,), drawn.scan())
     if evaluation.pairs is None:
         pack = PairPack(expand_path(str(evaluation.faces)))
-        return Pairs(pack.name, pack.first, pack.second, pack.same), pack
-    source = open_source(expand_path(str(evaluation.faces)))
+        return Pairs(pack.name, pack.first, pack.second, pack.same), FaceSet((pack,), pack.scan())
+    faces = open_faces(expand_path(str(evaluation.faces)))
     path: Path = expand_path(evaluation.pairs)
     if evaluation.protocol == "lfw":
-        return read_lfw_pairs(path), source
+        return read_lfw_pairs(path), faces
     if evaluation.protocol == "pairs":
-        return read_own_pairs(path), source
-    return read_cfp_pairs(path, "FF" if evaluation.protocol == "cfp_ff" else "FP"), source
+        return read_own_pairs(path), faces
+    return read_cfp_pairs(path, "FF" if evaluation.protocol == "cfp_ff" else "FP"), faces
 
 
-def _crops(source: Source, faces: Sequence[str], encoder: Encoder) -> Iterator[Pixels]:
-    for start in range(0, len(faces), encoder.batch_size):
-        yield np.stack([_crop(source, face, encoder.contract) for face in faces[start : start + encoder.batch_size]])
+def rows_by_key(faces: FaceSet) -> dict[str, int]:
+    """The row of each face by the key that lists of pairs name it by."""
+    return {face_key(face): row for row, face in enumerate(faces.manifest.column("face").tolist())}
 
 
-def _crop(source: Source, face: str, contract: Contract) -> Pixels:
-    image = source.image(face)
+def _crops(faces: FaceSet, rows: Sequence[int], encoder: Encoder) -> Iterator[Pixels]:
+    for start in range(0, len(rows), encoder.batch_size):
+        yield np.stack([_crop(faces, row, encoder.contract) for row in rows[start : start + encoder.batch_size]])
+
+
+def _crop(faces: FaceSet, row: int, contract: Contract) -> Pixels:
+    image = faces.image(row)
     if image.shape[:2] != (contract.height, contract.width):
         raise DataError(
             f"expected a face of {contract.width}x{contract.height} pixels, got {image.shape[1]}x{image.shape[0]}",
-            where=f"{source.name}:{face}",
+            where=faces.reader.where(row),
             mend="align the faces to the contract's size first",
         )
     return image

@@ -13,6 +13,7 @@ import numpy as np
 from hyperarc.card import LIBRARIES
 from hyperarc.commands.evaluate import Judgement
 from hyperarc.commands.train import Trained
+from hyperarc.data.face_set import FaceReader
 from hyperarc.data.training_set import TrainingSet
 from hyperarc.metrics import roc
 from hyperarc.protocols.pairs import PairsResult, ScoredPair
@@ -113,11 +114,11 @@ def _tile(judgement: Judgement, pair: ScoredPair) -> Any:
 
 def _faces(faces: TrainingSet) -> Section:
     rows = np.random.default_rng(0).choice(len(faces.kept), min(FACES_SHOWN, len(faces.kept)), replace=False)
-    by_name = {source.name: source for source in faces.sources}
-    shown = [faces.kept.row(int(row)) for row in np.sort(rows)]
+    rows = np.sort(rows)
+    reader = FaceReader(faces.sources, faces.kept)
     findings = "\n\n".join(str(found) for found in faces.manifest.findings)
-    images = [by_name[row.source].image(row.face) for row in shown]
-    return faces_section(images, [row.person for row in shown], findings)
+    persons = faces.kept.take(rows).column("person").tolist()
+    return faces_section([reader.image(row) for row in rows.tolist()], persons, findings)
 
 
 def _degrees(cosines: Any) -> Any:

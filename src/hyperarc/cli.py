@@ -24,6 +24,7 @@ app = typer.Typer(
 
 Overrides = Annotated[list[str] | None, typer.Argument(help="key=value changes, such as head.margin=cosface.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
+Triple = tuple[float, float, float]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No notes and no progress bars.")]
 
 
@@ -97,6 +98,35 @@ def evaluate(
     judgement = run_evaluate(artifact, asked, device, Show(quiet=quiet))
     report = report_judgement(judgement, out or artifact.parent / f"evaluation-{protocol}.html")
     _print(judgement.result.as_dict(), f"{judgement.result.name}: {judgement.headline()}\nreport {report}", as_json)
+
+
+@app.command("import")
+def import_(
+    file: Annotated[Path, typer.Argument(help="ONNX file of a model that embeds aligned faces.")],
+    out: Annotated[Path, typer.Argument(help="Artifact folder to make.")],
+    like: Annotated[str | None, typer.Option(help="Color, mean and std of arcface_torch, adaface, mxnet ...")] = None,
+    color: Annotated[str | None, typer.Option(help="rgb or bgr: the order the model was trained with.")] = None,
+    mean: Annotated[Triple | None, typer.Option(help="Per channel, gray levels 0..255.")] = None,
+    std: Annotated[Triple | None, typer.Option(help="Per channel: input = (pixel - mean) / std.")] = None,
+    template: Annotated[str | None, typer.Option(help="Landmark template; default by the crop's shape.")] = None,
+    flip: Annotated[str, typer.Option(help="sum: add the embedding of the mirror image; none: do not.")] = "sum",
+    height: Annotated[int | None, typer.Option(help="Crop, in px; only where the graph leaves it open.")] = None,
+    width: Annotated[int | None, typer.Option(help="As --height.")] = None,
+    output: Annotated[str | None, typer.Option(help="Output to take, where several may be the embedding.")] = None,
+    source: Annotated[str | None, typer.Option(help="Where the file came from, for the card.")] = None,
+    licence: Annotated[str, typer.Option(help="Of the weights, for the card.")] = "unknown",
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Make an artifact of an ONNX file, checked by running it, for every command that takes one."""
+    from hyperarc.commands.importing import Stated, import_onnx
+    from hyperarc.commands.show import Show
+
+    pixels = {"color": color, "mean": mean, "std": std, "template": template, "flip": flip}
+    stated = Stated(like, pixels, (height, width), output, {"source": source or file.name, "licence": licence})
+    done = import_onnx(file, out, stated, Show(quiet=quiet))
+    lines = [f"{name:14} {value}" for name, value in done["contract"].items()]
+    _print(done, "\n".join([*lines, f"artifact {out}, contract {done['digest']}"]), as_json)
 
 
 @app.command()

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from hyperarc.data.findings import Finding, finding
 from hyperarc.data.manifest import About, Manifest, manifest_of
 from hyperarc.errors import DataError
+from hyperarc.faces.image import ImageLimits
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 LAYOUT = "one folder per person with pictures in it: person/face.jpg"
@@ -119,6 +121,23 @@ def leads_outside(name: str) -> bool:
     """
     parts = re.split(r"[/\\]", name)
     return ".." in parts or parts[0] == "" or re.match(r"[A-Za-z]:", name) is not None or "\0" in name
+
+
+def read_inside(root: Path, face: str, limits: ImageLimits) -> bytes:
+    """The picture file ``face`` of a folder, up to one byte more than is accepted (decoding refuses it).
+
+    Raises:
+        DataError: missing, unreadable, or outside the folder.
+    """
+    path = root / face
+    if ".." in Path(face).parts or Path(face).is_absolute():
+        raise DataError("refused: the face key leads out of the folder", where=path)
+    try:
+        with open(path, "rb") as file:
+            return file.read(limits.bytes + 1)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"cannot read the face: {reason}", where=path, mend="scan again") from error
 
 
 def _is_text(path: str) -> bool:

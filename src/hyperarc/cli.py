@@ -168,6 +168,40 @@ def plots(
 
 
 @app.command()
+def align(
+    source: Annotated[Path, typer.Argument(help="Folder of photos and videos, best person/photo; or a zip, .rec ...")],
+    target: Annotated[Path, typer.Argument(help="Folder to make: crops, faces.parquet, align.csv, report.html.")],
+    policy: Annotated[str, typer.Option(help="Which face of a photo: central, largest or all.")] = "central",
+    size: Annotated[int, typer.Option(help="Height of a crop in pixels.")] = 112,
+    template: Annotated[str, typer.Option(help="arcface_112 or sphereface_112x96.")] = "arcface_112",
+    detector: Annotated[str, typer.Option(help="A detector's name, or its ONNX file.")] = "yunet",
+    kind: Annotated[str, typer.Option(help="Files of the crops: jpg (quality 95), png or webp (lossless).")] = "jpg",
+    every_s: Annotated[float, typer.Option(help="Videos: seconds between the frames looked at.", min=0.0)] = 1.0,
+    leave_out_doubtful: Annotated[
+        bool, typer.Option("--leave-out-doubtful", help="The manifest leaves doubtful crops out.")
+    ] = False,
+    threads: Annotated[int, typer.Option(help="Photos looked at at a time.", min=1)] = 2,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Detect faces in photos and cut them out, aligned; goes on where it was stopped."""
+    from hyperarc.commands.align import Alignment
+    from hyperarc.commands.align import align as run_align
+    from hyperarc.commands.show import Show
+    from hyperarc.faces.cutting import Cutting
+
+    cutting = Cutting(policy=policy, size=size, template=template)
+    asked = Alignment(cutting, detector, every_s, kind, leave_out_doubtful, threads)
+    done = run_align(source, target, asked, Show(quiet=quiet))
+    _print(
+        done,
+        f"{target}: {done['faces']} faces of {done['photos_with_faces']} of {done['photos']} photos, "
+        f"{done['doubtful']} doubtful\nreport {target / 'report.html'}",
+        as_json,
+    )
+
+
+@app.command()
 def pack(
     source: Annotated[Path, typer.Argument(help="Folder, zip or .rec of aligned faces, person/face.")],
     target: Annotated[Path, typer.Argument(help="Folder to make, with train.rec in it; with --pairs a .bin.")],

@@ -20,6 +20,7 @@ from hyperarc.data.loader import Batch, Loader
 from hyperarc.data.training_set import TrainingSet, open_training_set
 from hyperarc.encoder import Encoder
 from hyperarc.errors import CheckpointError, RecipeError
+from hyperarc.faces.augmentation.augmenter import open_augmenter
 from hyperarc.files import write_beside
 from hyperarc.recipe import Recipe
 from hyperarc.training.checkpoint import Checkpoints
@@ -99,7 +100,8 @@ def train(recipe: Recipe, folder: Path, start: Start, show: Show) -> Trained:
         show.note(f"resumed from {checkpoint.name}")
     _write_beginning(folder, recipe, faces)
     loader, plan = _loader_and_plan(recipe, faces, contract, hardware, state, _evaluator(folder, recipe, state, show))
-    plan = replace(plan, teacher=teacher)
+    augmenter = open_augmenter(recipe.data.augmentation, recipe.seed, contract.template)
+    plan = replace(plan, teacher=teacher, augmenter=augmenter)
     _tell(show, recipe, faces, hardware, state, plan)
     watchers = open_watchers(folder, recipe, state.step)
     try:

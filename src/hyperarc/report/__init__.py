@@ -4,6 +4,7 @@ rooms.
 matplotlib, Pillow and Jinja are imported when something is drawn, not before.
 """
 
+from hyperarc.report.histograms import Histogram, histograms
 from hyperarc.report.page import (
     Card,
     Listing,
@@ -34,6 +35,7 @@ __all__ = [
     "TRAINING_FIELDS",
     "Card",
     "Curve",
+    "Histogram",
     "Listing",
     "PairsFacts",
     "Plot",
@@ -48,6 +50,7 @@ __all__ = [
     "contact_sheet",
     "det_curve",
     "faces_section",
+    "histograms",
     "pair_tile",
     "pairs_section",
     "percent",

@@ -24,6 +24,7 @@ app = typer.Typer(
 
 Overrides = Annotated[list[str] | None, typer.Argument(help="key=value changes, such as head.margin=cosface.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
+Triple = tuple[float, float, float]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No notes and no progress bars.")]
 
 
@@ -99,6 +100,35 @@ def evaluate(
     _print(judgement.result.as_dict(), f"{judgement.result.name}: {judgement.headline()}\nreport {report}", as_json)
 
 
+@app.command("import")
+def import_(
+    file: Annotated[Path, typer.Argument(help="ONNX file of a model that embeds aligned faces.")],
+    out: Annotated[Path, typer.Argument(help="Artifact folder to make.")],
+    like: Annotated[str | None, typer.Option(help="Color, mean and std of arcface_torch, adaface, mxnet ...")] = None,
+    color: Annotated[str | None, typer.Option(help="rgb or bgr: the order the model was trained with.")] = None,
+    mean: Annotated[Triple | None, typer.Option(help="Per channel, gray levels 0..255.")] = None,
+    std: Annotated[Triple | None, typer.Option(help="Per channel: input = (pixel - mean) / std.")] = None,
+    template: Annotated[str | None, typer.Option(help="Landmark template; default by the crop's shape.")] = None,
+    flip: Annotated[str, typer.Option(help="sum: add the embedding of the mirror image; none: do not.")] = "sum",
+    height: Annotated[int | None, typer.Option(help="Crop, in px; only where the graph leaves it open.")] = None,
+    width: Annotated[int | None, typer.Option(help="As --height.")] = None,
+    output: Annotated[str | None, typer.Option(help="Output to take, where several may be the embedding.")] = None,
+    source: Annotated[str | None, typer.Option(help="Where the file came from, for the card.")] = None,
+    licence: Annotated[str, typer.Option(help="Of the weights, for the card.")] = "unknown",
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Make an artifact of an ONNX file, checked by running it, for every command that takes one."""
+    from hyperarc.commands.importing import Stated, import_onnx
+    from hyperarc.commands.show import Show
+
+    pixels = {"color": color, "mean": mean, "std": std, "template": template, "flip": flip}
+    stated = Stated(like, pixels, (height, width), output, {"source": source or file.name, "licence": licence})
+    done = import_onnx(file, out, stated, Show(quiet=quiet))
+    lines = [f"{name:14} {value}" for name, value in done["contract"].items()]
+    _print(done, "\n".join([*lines, f"artifact {out}, contract {done['digest']}"]), as_json)
+
+
 @app.command()
 def overlap(
     train: Annotated[Path, typer.Argument(help="Faces to train on: folder, zip, .rec or manifest (.parquet).")],
@@ -148,6 +178,40 @@ def plots(
     written = run_plots(names or [], out, Show(quiet=quiet))
     figures = {name: [str(path) for path in paths] for name, paths in written.items()}
     _print({"figures": figures}, "\n".join(path for paths in figures.values() for path in paths), as_json)
+
+
+@app.command()
+def align(
+    source: Annotated[Path, typer.Argument(help="Folder of photos and videos, best person/photo; or a zip, .rec ...")],
+    target: Annotated[Path, typer.Argument(help="Folder to make: crops, faces.parquet, align.csv, report.html.")],
+    policy: Annotated[str, typer.Option(help="Which face of a photo: central, largest or all.")] = "central",
+    size: Annotated[int, typer.Option(help="Height of a crop in pixels.")] = 112,
+    template: Annotated[str, typer.Option(help="arcface_112 or sphereface_112x96.")] = "arcface_112",
+    detector: Annotated[str, typer.Option(help="A detector's name, or its ONNX file.")] = "yunet",
+    kind: Annotated[str, typer.Option(help="Files of the crops: jpg (quality 95), png or webp (lossless).")] = "jpg",
+    every_s: Annotated[float, typer.Option(help="Videos: seconds between the frames looked at.", min=0.0)] = 1.0,
+    leave_out_doubtful: Annotated[
+        bool, typer.Option("--leave-out-doubtful", help="The manifest leaves doubtful crops out.")
+    ] = False,
+    threads: Annotated[int, typer.Option(help="Photos looked at at a time.", min=1)] = 2,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Detect faces in photos and cut them out, aligned; goes on where it was stopped."""
+    from hyperarc.commands.align import Alignment
+    from hyperarc.commands.align import align as run_align
+    from hyperarc.commands.show import Show
+    from hyperarc.faces.cutting import Cutting
+
+    cutting = Cutting(policy=policy, size=size, template=template)
+    asked = Alignment(cutting, detector, every_s, kind, leave_out_doubtful, threads)
+    done = run_align(source, target, asked, Show(quiet=quiet))
+    _print(
+        done,
+        f"{target}: {done['faces']} faces of {done['photos_with_faces']} of {done['photos']} photos, "
+        f"{done['doubtful']} doubtful\nreport {target / 'report.html'}",
+        as_json,
+    )
 
 
 @app.command()

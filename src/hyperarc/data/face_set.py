@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from hyperarc.data.formats.parquet_file import holds_faces
 from hyperarc.data.manifest import Manifest, read_manifest
-from hyperarc.data.sources import Source, open_source
+from hyperarc.data.sources import Source, is_there, open_source
 from hyperarc.errors import DataError
 from hyperarc.faces.image import Pixels
 
@@ -123,7 +124,7 @@ def open_faces(path: str | Path, *, name: str | None = None) -> FaceSet:
     folder with both can be moved.
 
     Args:
-        path: a folder, zip or ``.rec`` of faces, or a manifest (``.parquet``).
+        path: what :func:`open_source` opens, or a manifest (``.parquet``).
         name: short name of the source; a manifest has names of its own.
 
     Raises:
@@ -138,11 +139,11 @@ def open_faces(path: str | Path, *, name: str | None = None) -> FaceSet:
         >>> open_faces(folder / "faces.parquet").manifest.row(0).reason
         'doubtful'
     """
-    path = Path(path)
-    if path.suffix == MANIFEST and path.is_file():
-        manifest = read_manifest(path)
+    place = Path(path)
+    if place.suffix == MANIFEST and place.is_file() and not holds_faces(place):
+        manifest = read_manifest(place)
         places = manifest.about.sources
-        return FaceSet(tuple(_again(name, places, path) for name in manifest.sources), manifest)
+        return FaceSet(tuple(_again(name, places, place) for name in manifest.sources), manifest)
     source = open_source(path, name=name)
     return FaceSet((source,), source.scan())
 
@@ -150,9 +151,9 @@ def open_faces(path: str | Path, *, name: str | None = None) -> FaceSet:
 def _again(name: str, places: Mapping[str, str], manifest: Path) -> Source:
     if name not in places:
         raise DataError(f"does not say where its source {name!r} is", where=manifest, mend="scan the data again")
-    place = Path(places[name])
-    for candidate in (place, manifest.absolute().parent / place.name):
-        if candidate.exists():
+    place = places[name]
+    for candidate in (place, str(manifest.absolute().parent / Path(place).name)):
+        if is_there(candidate):
             return open_source(candidate, name=name)
     raise DataError(
         f"its source {name!r} is gone: {place}", where=manifest, mend="put it back, or beside the manifest"

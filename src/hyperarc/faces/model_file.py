@@ -26,18 +26,18 @@ class Release:
         file: name under which it is kept.
         sha256: hexadecimal digest.
         bytes: its size, which a download may not pass.
-        addresses: https addresses that serve these very bytes, tried in this order.
+        address: https address that serves these very bytes.
         license: SPDX name.
 
     Example:
-        >>> Release("a.onnx", "00" * 32, 10, ("https://example.org/a.onnx",), "MIT").file
+        >>> Release("a.onnx", "00" * 32, 10, "https://example.org/a.onnx", "MIT").file
         'a.onnx'
     """
 
     file: str
     sha256: str
     bytes: int
-    addresses: tuple[str, ...]
+    address: str
     license: str
 
 
@@ -82,29 +82,26 @@ def obtain(release: Release, *, time_out_s: float = 30.0) -> Path:
     It is whole and of the pinned digest when it appears; nothing half-written is left.
 
     Raises:
-        HyperArcError: no address serves it. The message says which file to put where, from which address, with which
+        HyperArcError: it cannot be had. The message says which file to put where, from which address, with which
             digest.
     """
     place = cache_folder() / "models" / release.file
-    reasons = []
-    for address in release.addresses:
-        try:
-            with write_beside(place) as beside:
-                _download(address, release, beside, time_out_s)
-            return place
-        except (DataError, OSError, HTTPException) as error:
-            reasons.append(f"{address}: {error}")
-    raise HyperArcError(
-        "could not be downloaded (" + " | ".join(reasons) + ")",
-        where=release.file,
-        mend=f"fetch it from {release.addresses[0]} (SHA-256 {release.sha256}, {release.bytes} bytes) on a machine "
-        f"with a network and put it into {place.parent} or a folder named by HYPERARC_MODELS",
-    )
+    try:
+        with write_beside(place) as beside:
+            _download(release, beside, time_out_s)
+    except (HyperArcError, HTTPException) as error:
+        raise HyperArcError(
+            f"could not be downloaded: {error}",
+            where=release.file,
+            mend=f"fetch {release.address} on a machine with a network ({release.bytes} bytes, SHA-256 "
+            f"{release.sha256}) and put it into {place.parent} or a folder named by HYPERARC_MODELS",
+        ) from error
+    return place
 
 
-def _download(address: str, release: Release, to: Path, time_out_s: float) -> None:
+def _download(release: Release, to: Path, time_out_s: float) -> None:
     digest, size = hashlib.sha256(), 0
-    with _open(address, time_out_s) as answer, open(to, "wb") as file:
+    with _open(release.address, time_out_s) as answer, open(to, "wb") as file:
         while chunk := answer.read(_CHUNK):
             size += len(chunk)
             if size > release.bytes:

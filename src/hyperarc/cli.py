@@ -150,6 +150,39 @@ def import_(
 
 
 @app.command()
+def overlap(
+    train: Annotated[Path, typer.Argument(help="Faces to train on: folder, zip, .rec or manifest (.parquet).")],
+    test: Annotated[Path, typer.Argument(help="Faces to test with, likewise.")],
+    artifact: Annotated[Path | None, typer.Option(help="Artifact folder; without it names alone are compared.")] = None,
+    cosine: Annotated[
+        float | None, typer.Option(help="From which on two people look alike; by default chosen from the data.")
+    ] = None,
+    names: Annotated[bool, typer.Option("--names/--no-names", help="Compare names.")] = True,
+    faces_per_person: Annotated[int, typer.Option(min=1, help="Faces of a person that are embedded at most.")] = 20,
+    out: Annotated[Path | None, typer.Option(help="Folder for the results; default runs/overlap-TRAIN-TEST.")] = None,
+    undo: Annotated[bool, typer.Option("--undo", help="Take back the marks in manifest TRAIN that name TEST.")] = False,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ...")] = "cpu",
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Find people of a test set among those to train on, and mark them in the manifest."""
+    from hyperarc.commands.comparison import Comparison
+    from hyperarc.commands.overlap import closing_line, find_overlap, undo_overlap
+    from hyperarc.commands.show import Show
+
+    if undo:
+        told = undo_overlap(train, test, out)
+        _print(told, f"{told['faces_taken_back']:,} of {told['faces']:,} faces kept again: {told['manifest']}", as_json)
+        return
+    if artifact is None and (cosine is not None or not names):
+        raise typer.BadParameter("without --artifact names alone can be compared")
+    comparison = Comparison(artifact, cosine, names, faces_per_person, device)
+    told = find_overlap(train, test, comparison, out, Show(quiet=quiet))
+    files = "\n".join(f"{name:<8} {told[name]}" for name in ("manifest", "table", "report"))
+    _print(told, f"{closing_line(told)}\n{files}", as_json)
+
+
+@app.command()
 def plots(
     names: Annotated[
         list[str] | None, typer.Argument(help="Figures, or losses such as arcface; none draws all comparing figures.")

@@ -74,6 +74,22 @@ def person_centers(
     return PersonCenters(centers, counts)
 
 
+def spread_faces(labels: npt.NDArray[np.integer], most: int) -> npt.NDArray[np.int64]:
+    """At most so many rows of each person, evenly spread over theirs, person by person.
+
+    Example:
+        >>> spread_faces(np.array([1, 0, 1, 1, 1, 1]), 3).tolist()
+        [1, 0, 3, 5]
+    """
+    order = np.argsort(labels, kind="stable").astype(np.int64)
+    _, starts, counts = np.unique(labels[order], return_index=True, return_counts=True)
+    taken = np.minimum(counts, most)
+    place = np.arange(taken.sum()) - np.repeat(np.cumsum(taken) - taken, taken)
+    gap = (counts - 1) / np.maximum(taken - 1, 1)
+    rows = np.repeat(starts, taken) + np.rint(place * np.repeat(gap, taken)).astype(np.int64)
+    return np.asarray(order[rows], dtype=np.int64)
+
+
 def joined(parts: Sequence[PersonCenters]) -> PersonCenters:
     """Centers made part by part, as one; labels go on from part to part.
 

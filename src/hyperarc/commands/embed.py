@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hyperarc.artifact import open_artifact
+from hyperarc.commands.aligned import warn_unaligned
 from hyperarc.commands.pack import require_absent
 from hyperarc.commands.show import Show
 from hyperarc.data.crops import CropBatch, Rows, cut, read_crops
@@ -82,6 +83,7 @@ def embed(data: Path, out: Path, job: Job, show: Show) -> dict[str, Any]:
     if not len(faces):
         raise DataError("expected faces, got none that is kept", where=data)
     encoder = open_artifact(job.artifact).encoder(device=job.device, batch_size=job.batch_size)
+    warn_unaligned(faces, encoder.contract, show)
     with continue_work(out, _plan(faces, encoder, job)) as unfinished:
         work = _Work(faces, encoder, job, unfinished)
         todo = [part for part in work.parts() if not work.path(part).exists()]

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from hyperarc.artifact import open_artifact
+from hyperarc.commands.aligned import warn_unaligned
 from hyperarc.commands.show import Show
 from hyperarc.data.crops import cut, read_crops
 from hyperarc.data.drawn.source import drawn_pairs
@@ -161,6 +162,7 @@ class _Embedded:
 
 def _embedded(encoder: Encoder, evaluation: Evaluation, show: Show) -> _Embedded:
     pairs, faces = pairs_and_faces(evaluation)
+    warn_unaligned(faces, encoder.contract, show)
     row_of = rows_by_key(faces)
     wanted = [key for key in pairs.faces() if key in row_of]
     with show.progress(f"embedding {pairs.name}") as tell:

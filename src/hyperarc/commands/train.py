@@ -13,9 +13,11 @@ import torch
 
 from hyperarc.artifact import Artifact, build_backbone, build_head, contract_of, open_artifact, save_artifact
 from hyperarc.card import Card
+from hyperarc.commands.aligned import warn_unaligned
 from hyperarc.commands.evaluate import Judgement, judge_all, require_files
 from hyperarc.commands.show import Show
 from hyperarc.contract import Contract
+from hyperarc.data.face_set import FaceSet
 from hyperarc.data.loader import Batch, Loader
 from hyperarc.data.training_set import TrainingSet, open_training_set
 from hyperarc.encoder import Encoder
@@ -86,6 +88,7 @@ def train(recipe: Recipe, folder: Path, start: Start, show: Show) -> Trained:
         faces = open_training_set(recipe.data, progress)
     for found in faces.manifest.findings:
         show.note(str(found))
+    warn_unaligned(FaceSet(faces.sources, faces.kept), contract, show)
     state = new_state(recipe, faces.kept.num_people, hardware)
     state.order = faces.order(recipe.data.sampler, recipe.training.batch_size, recipe.seed)
     if start.source is not None and checkpoint is None:

@@ -42,13 +42,18 @@ def find_model() -> Path:
         DataError: the file in the cache is not the released one.
         HyperArcError: there is none, and it could not be downloaded.
     """
+    return local_model() or obtain(RELEASE)
+
+
+def local_model() -> Path | None:
+    """What :func:`find_model` finds without downloading, or None."""
     for folder in model_folders():
         for name, sha256 in KNOWN.items():
             path = folder / name
             if path.is_file():
                 _check(path, sha256, own=folder != cache_folder() / "models")
                 return path
-    return obtain(RELEASE)
+    return None
 
 
 def _check(path: Path, sha256: str, *, own: bool) -> None:
@@ -58,4 +63,4 @@ def _check(path: Path, sha256: str, *, own: bool) -> None:
     if not own:
         mend = "remove it, and it is downloaded anew"
         raise DataError(f"expected SHA-256 {sha256}, got {found}", where=path, mend=mend)
-    warnings.warn(f"{path}: not the released file of this name (SHA-256 {found}); used all the same", stacklevel=3)
+    warnings.warn(f"{path}: not the released file of this name (SHA-256 {found}); used all the same", stacklevel=4)

@@ -34,7 +34,7 @@ MEANINGS = {
     "description": "a sentence or two, shown on the report",
     "seed": "of backbone, centers, batches, flips and dropout",
     "data.sampler": "how batches are put together, else a plain shuffle; see [Data](data.md#samplers)",
-    "data.augmentation": "what befalls faces in training, a preset's name or sections; see [Data](data.md#augmentation)",
+    "data.augmentation": "what befalls faces in training; see [Data](data.md#augmentation)",
     "data.sources": "folders and zips; see [Data](data.md#sources)",
     "backbone.name": "one of `hyperarc.backbone_names()`",
     "backbone.embedding_dim": "length d of an embedding",

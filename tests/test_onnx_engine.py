@@ -261,6 +261,31 @@ def test_files_that_are_not_there_or_cut_off(tmp_path: Path, monkeypatch: pytest
         read_graph(file)
 
 
+def test_damaged_bytes_are_one_clear_error(capfd: pytest.CaptureFixture[str]) -> None:
+    """Never a traceback of another package, and nothing on standard output, where results go."""
+    content = linear(nodes=(NORM,), outputs=(("norm", ["n", 1]), ("embedding", ["n", DIM]))).SerializeToString()
+    header = [*range(200), *range(len(content) - 500, len(content))]  # the rest are weights
+    refused = []
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        damaged = bytearray(content)
+        for place in rng.choice(header, rng.choice([1, 2, 5])):
+            damaged[place] = rng.integers(256)
+        try:
+            OnnxBackbone(parse_graph(bytes(damaged), Path("mine.onnx")), size=(HIGH, WIDE))
+        except ArtifactError as error:
+            refused.append(str(error))
+    assert len(refused) > 10
+    assert all(message.startswith("mine.onnx: ") for message in refused)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_names_that_are_no_text() -> None:
+    content = linear().SerializeToString().replace(b"faces", b"f\xffces")
+    with pytest.raises(ArtifactError, match=r"^mine\.onnx: (names in it are no UTF-8|ONNX Runtime refuses it)"):
+        OnnxBackbone(parse_graph(content, Path("mine.onnx")))
+
+
 def test_a_graph_that_keeps_to_one_crop_is_told(tmp_path: Path) -> None:
     shape = numpy_helper.from_array(np.array([1, DIM], np.int64), "shape")
     node = helper.make_node("Reshape", ["embedding", "shape"], ["one"])

@@ -100,6 +100,26 @@ def evaluate(
     _print(judgement.result.as_dict(), f"{judgement.result.name}: {judgement.headline()}\nreport {report}", as_json)
 
 
+@app.command()
+def embed(
+    data: Annotated[Path, typer.Argument(help="Aligned faces: folder, zip, .rec, or a manifest (.parquet).")],
+    out: Annotated[Path, typer.Argument(help="A .parquet, or a .npy with its table of faces beside it.")],
+    artifact: Annotated[Path, typer.Option(help="Artifact folder.")],
+    batch_size: Annotated[int, typer.Option(min=1, help="Faces per forward pass.")] = 32,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ...")] = "cpu",
+    workers: Annotated[int, typer.Option(min=1, help="Threads that decode while the model works.")] = 2,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Embed every kept face, with its norm; started again after a kill it goes on, to the same bytes."""
+    from hyperarc.commands.embed import Job
+    from hyperarc.commands.embed import embed as run_embed
+    from hyperarc.commands.show import Show
+
+    done = run_embed(data, out, Job(artifact, device, batch_size, workers), Show(quiet=quiet))
+    _print(done, f"{out}: {done['faces']} faces, {done['embedding_dim']}-d, contract {done['contract']}", as_json)
+
+
 @app.command("import")
 def import_(
     file: Annotated[Path, typer.Argument(help="ONNX file of a model that embeds aligned faces.")],

@@ -17,6 +17,7 @@ from hyperarc.onnx_graph import OnnxGraph, one_line
 _FLOATS: dict[str, type[np.floating[Any]]] = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 _SIZES = range(16, 1025)  # px, as the contract allows
 _MOST_VALUES = 1 << 28  # of one batch: 1 GiB
+_Declared = tuple[str, str, list[int | str | None]]  # name, type and axes of an input or output
 _LONGEST = 65536  # values of an embedding, as the contract allows
 
 
@@ -61,7 +62,8 @@ class OnnxBackbone(nn.Module):
         self.graph = graph
         self.register_buffer("place", torch.empty(0), persistent=False)  # knows the device that was asked for
         self._session = _open_session(graph, self.place.device)
-        self._input = self._read_input(size)
+        inputs, self._outputs = self._declared("get_inputs"), self._declared("get_outputs")
+        self._input = self._read_input(inputs, size)
         self.height, self.width = self._input.height, self._input.width
         self.output, self.embedding_dim = self._choose_output(output)
 
@@ -95,11 +97,16 @@ class OnnxBackbone(nn.Module):
             raise self._wrong(f"ONNX Runtime cannot run it on a batch of {len(crops)}: {one_line(error)}") from error
         return returned
 
-    def _read_input(self, size: tuple[int, int] | None) -> _Input:
-        inputs = self._session.get_inputs()
+    def _declared(self, what: str) -> list[_Declared]:
+        try:
+            return [(value.name, value.type, list(value.shape)) for value in getattr(self._session, what)()]
+        except UnicodeDecodeError as error:
+            raise self._wrong(f"names in it are no UTF-8: {error}") from error
+
+    def _read_input(self, inputs: list[_Declared], size: tuple[int, int] | None) -> _Input:
         if len(inputs) != 1:
-            raise self._wrong(f"expected one input, the crops; got {', '.join(i.name for i in inputs) or 'none'}")
-        name, kind, shape = inputs[0].name, inputs[0].type, list(inputs[0].shape)
+            raise self._wrong(f"expected one input, the crops; got {', '.join(i[0] for i in inputs) or 'none'}")
+        name, kind, shape = inputs[0]
         axes = [axis if isinstance(axis, int) and axis > 0 else None for axis in shape]
         if kind not in _FLOATS or len(axes) != 4 or 3 not in (axes[1], axes[3]):
             raise self._wrong(f"expected a float input [N, 3, H, W] or [N, H, W, 3], got {name!r} {kind} {shape}")
@@ -120,7 +127,7 @@ class OnnxBackbone(nn.Module):
             self.graph.require_output(name)
         batch, (height, width) = self._input.batch or 1, (self.height, self.width)
         shape = (batch, height, width, 3) if self._input.channels_last else (batch, 3, height, width)
-        asked = [o.name for o in self._session.get_outputs() if o.type in _FLOATS and name in (None, o.name)]
+        asked = [output for output, kind, _ in self._outputs if kind in _FLOATS and name in (None, output)]
         returned = self._run(asked, np.zeros(shape, self._input.dtype)) if asked else []
         shapes = {output: value.shape for output, value in zip(asked, returned, strict=True)}
         # one value a face is a norm or a quality, as AdaFace's graphs return beside the embedding
@@ -147,7 +154,8 @@ def _open_session(graph: OnnxGraph, device: torch.device) -> Any:
     options.inter_op_num_threads = 1
     options.log_severity_level = 4  # its errors are raised as well, its warnings are about declared shapes
     try:
-        session = onnxruntime.InferenceSession(graph.content, options, providers=providers)
+        # else it starts anew on CPU when anything goes wrong, and prints that on standard output
+        session = onnxruntime.InferenceSession(graph.content, options, providers=providers, enable_fallback=0)
     except Exception as error:  # the errors of ONNX Runtime share no class but this
         raise ArtifactError(f"ONNX Runtime refuses it: {one_line(error)}", where=graph.where) from error
     first = providers[0][0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -37,7 +37,7 @@ class CropBatch:
 
 def read_crops(
     faces: FaceReader, batches: Iterable[Rows], contract: Contract, *, threads: int = 1
-) -> Iterator[CropBatch]:
+) -> Generator[CropBatch, None, None]:
     """Read batches of rows in their order, some batches ahead of whoever takes them.
 
     Args:

@@ -103,7 +103,8 @@ def _pictures(container: Any, limits: VideoLimits, where: Path) -> Any:
     if stream is None:
         raise DataError("expected a video, got a file without pictures", where=where)
     _check_size(stream.codec_context, limits, where)
-    stream.codec_context.options = {"max_pixels": str(limits.pixels)}
+    # for frames that grow on the way; FFmpeg counts what it pads them with, too
+    stream.codec_context.options = {"max_pixels": str(2 * limits.pixels + 2**16)}
     return stream
 
 

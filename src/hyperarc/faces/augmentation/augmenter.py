@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from hyperarc.errors import DataError
@@ -116,6 +117,11 @@ class Augmenter:
                 points = landmarks[rows.to(landmarks.device)]
                 changed[there] = change(changed.index_select(0, there), points, draws[rows, 1:], section)
         return changed
+
+    def pictures(self, faces: NDArray[np.uint8], step: int = 0) -> NDArray[np.uint8]:
+        """The same for uint8 crops [N, H, W, 3], to look at."""
+        changed = self(torch.from_numpy(faces).permute(0, 3, 1, 2), step)
+        return changed.permute(0, 2, 3, 1).contiguous().numpy()
 
     def _draw(self, step: int, name: str, count: int, number: int) -> Tensor:
         """Even draws [count, number]; each augmentation has a stream of its own, so others may come and go."""

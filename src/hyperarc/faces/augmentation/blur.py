@@ -35,8 +35,8 @@ def blur(faces: Tensor, kernels: Tensor) -> Tensor:
 def blur_kernels(sigma_px: Tensor, motion_px: Tensor, angle: Tensor, side: int) -> Tensor:
     """Kernels [N, side, side]: a Gaussian drawn along a streak.
 
-    The streak is a segment of ``motion_px`` through the middle, sampled every quarter of a px; the sum of the Gaussians
-    around its points is taken. A sigma below 0.3 px is taken for 0.3 px, about the softness of a pixel.
+    The streak is a segment of ``motion_px`` through the middle, sampled at ``4 side`` points; the sum of the Gaussians
+    around them is taken. A sigma below 0.3 px is taken for 0.3 px, about the softness of a pixel.
 
     Args:
         sigma_px, motion_px: [N] standard deviation of the Gaussian and length of the streak.
@@ -44,9 +44,7 @@ def blur_kernels(sigma_px: Tensor, motion_px: Tensor, angle: Tensor, side: int) 
         side: of the kernels; odd.
     """
     middle = side // 2
-    steps = 1 + 4 * math.ceil(float(motion_px.max())) if len(motion_px) else 1
-    along = torch.linspace(-0.5, 0.5, steps, dtype=torch.float64) if steps > 1 else torch.zeros(1, dtype=torch.float64)
-    streak = motion_px[:, None] * along
+    streak = motion_px[:, None] * torch.linspace(-0.5, 0.5, 4 * side, dtype=torch.float64)
     axis = torch.arange(side, dtype=torch.float64) - middle
     double_variance = (2 * sigma_px.clamp(min=0.3) ** 2)[:, None, None]
     across = torch.exp(-((axis - (streak * torch.cos(angle)[:, None])[..., None]) ** 2) / double_variance)

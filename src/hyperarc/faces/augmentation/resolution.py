@@ -68,8 +68,8 @@ def weights(size: int, wanted: int, way: Interpolation, *, antialias: bool = Tru
 
     Pixel o of the result covers the interval from o r to (o + 1) r of the source, r = size / wanted. ``nearest`` takes
     the pixel at its beginning and ``area`` the mean over it, as OpenCV does; the others weigh the pixels around its
-    middle: bicubic with a = -0.75, Lanczos with 4 lobes, borders repeated. With ``antialias`` the kernels are widened
-    when shrinking, with 3 lobes and a = -0.5 as in Pillow, and pixels outside do not count.
+    middle. With ``antialias`` that is done as in Pillow: bicubic with a = -0.5, Lanczos with 3 lobes, kernels widened
+    when shrinking, pixels outside left out; else as in OpenCV: a = -0.75, 4 lobes, the border repeated.
 
     Example:
         >>> weights(4, 2, "bilinear", antialias=False).tolist()
@@ -84,9 +84,9 @@ def weights(size: int, wanted: int, way: Interpolation, *, antialias: bool = Tru
         covered = np.minimum(begin + ratio, pixel + 1) - np.maximum(begin, pixel)
         return np.asarray(covered.clip(0) / ratio, dtype=np.float64)
     wide = max(ratio, 1.0) if antialias else 1.0
-    beyond = 0 if wide > 1 else _REACH[way]
+    beyond = 0 if antialias else _REACH[way]
     pixel = np.arange(-beyond, size + beyond)
-    matrix = _kernel(way, np.abs(pixel - (begin + (ratio - 1) / 2)) / wide, soft=wide > 1)
+    matrix = _kernel(way, np.abs(pixel - (begin + (ratio - 1) / 2)) / wide, soft=antialias)
     if beyond:
         matrix[:, beyond] += matrix[:, :beyond].sum(1)
         matrix[:, -beyond - 1] += matrix[:, -beyond:].sum(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from hyperarc.errors import DataError, HyperArcError
+from hyperarc.errors import DataError, HyperArcError, unknown_name
 from hyperarc.faces.detectors.decoding import DECODERS, Array, decode_distances
 from hyperarc.faces.detectors.graph import output_names
 from hyperarc.faces.detectors.yunet import YuNet
@@ -27,13 +28,17 @@ def open_onnx(path: Path, **args: Any) -> Detector:
 
     Raises:
         DataError: no ONNX file, or none of YuNet, SCRFD or RetinaFace with landmarks.
+        UnknownNameError: the detector takes no such argument.
     """
     names = output_names(path)
-    if set(names) == _YUNET:
-        return YuNet(path, **args)
-    if len(names) != 9:
+    if set(names) != _YUNET and len(names) != 9:
         raise _unknown(path, f"a graph with the outputs {', '.join(names)}")
-    return OnnxDetector(path, **args)
+    detector = YuNet if set(names) == _YUNET else OnnxDetector
+    known = inspect.signature(detector).parameters
+    for argument in args:
+        if argument not in known:
+            raise unknown_name(f"argument of {detector.__name__}", argument, known)
+    return detector(path, **args)
 
 
 class OnnxDetector:
@@ -72,17 +77,22 @@ class OnnxDetector:
         if len(self._input.shape) != 4:
             raise _unknown(self.model, f"an input {self._input.shape}")
         own = [side if isinstance(side, int) and side > 0 else None for side in self._input.shape[2:]]
-        height, width = (side or size or _SIZE for side in own)
-        if height % _STRIDE or width % _STRIDE or (size is not None and (height, width) != (size, size)):
+        asked = _SIZE if size is None else size
+        height, width = (side or asked for side in own)
+        fits = size is None or height == width == size
+        if not fits or min(height, width) < _STRIDE or height % _STRIDE or width % _STRIDE:
             raise HyperArcError(
-                f"expected a size that {_STRIDE} divides and the file takes, got {size or (height, width)}",
+                f"expected a size that {_STRIDE} divides and the file takes, got {asked}",
                 where=self.model,
                 mend=f"it takes {' x '.join(str(side or 'any') for side in own)} px",
             )
         return height, width
 
     def _run(self, pixels: npt.NDArray[np.float32]) -> list[Array]:
-        outputs: list[Array] = self._session.run(None, {self._input.name: pixels.transpose(2, 0, 1)[None]})
+        try:
+            outputs: list[Array] = self._session.run(None, {self._input.name: pixels.transpose(2, 0, 1)[None]})
+        except Exception as error:  # ONNX Runtime has a class of its own for each kind of damage
+            raise DataError(f"ONNX Runtime cannot run it: {error}", where=self.model) from error
         return outputs
 
     def detect(self, image: Pixels) -> list[Face]:
@@ -123,5 +133,5 @@ def _open(path: Path) -> Any:
         there = onnxruntime.get_available_providers()
         providers = [name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in there]
         return onnxruntime.InferenceSession(str(path), options, providers=providers)
-    except Exception as error:  # ONNX Runtime has a class of its own for each kind of damage
+    except Exception as error:  # see OnnxDetector._run
         raise DataError(f"ONNX Runtime cannot open it: {error}", where=path, mend="fetch the file again") from error

@@ -21,6 +21,11 @@ from hyperarc.commands.plots import draw, figure_names
 from hyperarc.data.drawn import NUISANCE_NAMES, Conditions, draw_faces, draw_nuisances, draw_people
 from hyperarc.faces.alignment import align
 from hyperarc.faces.quality import assess_quality
+from hyperarc.purification.centers import person_centers
+from hyperarc.purification.limit import reached
+from hyperarc.purification.overlap import overlap
+from hyperarc.purification.people import People
+from hyperarc.report.overlap_plots import CosineTail, cosine_tail
 from hyperarc.report.style import BLUE, GREEN, GRID, INK, MUTED, ORANGE, VERMILLION, save_figure, styled
 
 FOLDER = Path(__file__).parent / "figures"
@@ -249,7 +254,23 @@ def _arrow(start: tuple[float, float], end: tuple[float, float], style: str) -> 
     )
 
 
-SCHEMES = {"sweep": sweep, "groupface": groupface}
+def overlap_tail() -> Figure:
+    """Two sets of synthetic embeddings, 40 people in both: pairs that reach a cosine, counted and expected."""
+    random = np.random.default_rng(0)
+    world = random.normal(size=(3960, 96))
+    sides = []
+    for people, faces, seed in ((world[:500], 12, 1), (world[460:], 3, 2)):
+        labels = np.repeat(np.arange(len(people)), faces)
+        scattered = people[labels] + 1.6 * np.random.default_rng(seed).normal(size=(len(labels), 96))
+        sides.append(People(centers=person_centers(scattered, labels)))
+    found = overlap(*sides)
+    cosines, counted = reached(found.counts)
+    assert found.impostors is not None
+    expected = np.array([found.impostors.expected(cosine) for cosine in cosines.tolist()])
+    return cosine_tail(CosineTail(cosines, counted, expected, found.limit))
+
+
+SCHEMES = {"sweep": sweep, "groupface": groupface, "overlap": overlap_tail}
 
 
 def figure_files() -> dict[str, Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import pickle
 import sys
 from collections.abc import Callable
@@ -191,9 +192,7 @@ def photo_of(shape: tuple[int, int], *boxes: tuple[int, int, int, int]) -> Pixel
 @pytest.mark.parametrize("shape", [(250, 250), (600, 400), (400, 1300), (3000, 2000)])
 @pytest.mark.parametrize("share", [0.04, 0.1, 0.3, 0.9])
 def test_faces_of_any_size_are_found_where_they_are(blobs: Blobs, shape: tuple[int, int], share: float) -> None:
-    height = round(share * min(shape))
-    if height < 16:
-        pytest.skip("smaller than any detector sees")
+    height = max(16, round(share * min(shape)))
     width = round(height * 0.75)
     left, top = (shape[1] - width) * 2 // 3, (shape[0] - height) // 3
     box = (left, top, left + width, top + height)
@@ -239,6 +238,15 @@ def test_searches_shrink_and_never_enlarge(blobs: Blobs) -> None:
 @pytest.mark.parametrize("shape", [(1, 1), (1, 4000), (3, 2), (31, 33)])
 def test_tiny_and_thin_photos_have_no_faces(blobs: Blobs, shape: tuple[int, int]) -> None:
     assert YuNet(Path("any.onnx")).detect(photo_of(shape)) == []
+
+
+def test_boxes_that_no_face_has_do_no_harm(blobs: Blobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    odd = [[-900, -900, 5, 5], [0, 0, 1e6, 1], [5, 5, 1e-3, 1e-3], [9, 9, np.nan, 9], [9, 9, np.inf, 9]]
+    rows = np.array([[*box, *POINTS.ravel(), 0.9] for box in odd], np.float32)
+    monkeypatch.setattr(blobs, "detect", lambda canvas: blobs.sizes.append(canvas.shape[:2]) or (1, rows))
+    found = YuNet(Path("any.onnx")).detect(photo_of((250, 250)))
+    assert all(np.isfinite(one.box).all() for one in found)
+    assert max(max(size) for size in blobs.sizes) < 500
 
 
 def test_scores_and_sizes_are_checked() -> None:
@@ -294,6 +302,18 @@ def test_faces_of_real_photos(shared: Path, real: YuNet) -> None:
         assert residual_px(one.landmarks) < 7
         np.testing.assert_allclose(one.box.reshape(2, 2).mean(0), (125, 125), atol=20)
     assert cv2.getNumThreads() == threads
+
+
+@pytest.mark.slow
+def test_every_photo_of_the_raw_sets_has_its_face(shared: Path, real: YuNet) -> None:
+    for name, most in (("lfw", 7.0), ("photos", 15.0)):
+        for file in sorted((shared / "data" / "raw" / name).rglob("*.jpg")):
+            photo = decode(file.read_bytes())
+            (one,) = hyperarc.detect(photo, real, policy="central")
+            assert residual_px(one.landmarks) < most, file
+    for file in sorted((shared / "data" / "raw" / "dirty").iterdir()):
+        with contextlib.suppress(DataError):
+            assert hyperarc.detect(decode(file.read_bytes()), real) == [], file
 
 
 def test_faces_from_tiny_to_huge_keep_their_landmarks(shared: Path, real: YuNet) -> None:

@@ -269,6 +269,18 @@ def test_a_file_that_is_no_network_is_refused(tmp_path: Path) -> None:
         YuNet(tmp_path / "bad.onnx")
 
 
+def test_opencv_is_as_talkative_after_as_before(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    import cv2
+
+    log = getattr(cv2.utils, "logging", cv2)
+    before = log.getLogLevel()
+    (tmp_path / "bad.onnx").write_bytes(b"bad")
+    with pytest.raises(DataError):
+        YuNet(tmp_path / "bad.onnx")
+    assert log.getLogLevel() == before > 0
+    assert capfd.readouterr().err == ""
+
+
 def test_detect_opens_a_detector_once(blobs: Blobs, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HYPERARC_MODELS", str(tmp_path))
     (tmp_path / "yunet_n_640_640.onnx").write_bytes(b"of the user")

@@ -36,7 +36,7 @@ _STEP = 1.5  # a search at less than this over the size before finds nothing new
 _HINT = 0.7  # of min_score: enough to be looked at again
 _CONFIRMS = 0.3  # overlap of a face with what the second look finds
 
-_LOG = threading.Lock()  # OpenCV has one log for all threads
+_LOG, _SILENT = threading.Lock(), 0  # OpenCV has one log for all threads
 
 
 @DETECTORS.register("yunet")
@@ -155,9 +155,9 @@ def _open(model: Path) -> Any:
             network.detect(np.zeros((64, 64, 3), np.uint8))
     except cv2.error as error:
         raise DataError(
-            f"OpenCV {cv2.__version__} cannot run it as YuNet: {error.err}",
+            f"OpenCV {cv2.__version__} cannot run it as YuNet: {' '.join(error.err.split())}",
             where=model,
-            mend=f"{RELEASE.file} runs on every OpenCV from 4.8 on",
+            mend=f"{RELEASE.file} runs on OpenCV 4.10 and later",
         ) from error
     return network
 
@@ -165,8 +165,8 @@ def _open(model: Path) -> Any:
 @contextmanager
 def _quiet(cv2: Any) -> Iterator[None]:
     """OpenCV 5 warns of a missing choice of devices that nobody made."""
-    log = cv2.utils.logging
-    before = log.setLogLevel(log.LOG_LEVEL_SILENT)
+    log = getattr(cv2.utils, "logging", cv2)  # OpenCV 5 moved it
+    before = log.setLogLevel(_SILENT)
     try:
         yield
     finally:

@@ -9,7 +9,10 @@ import re
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from hyperarc.frozen import Frozen
+from hyperarc.recipe_augmentation import Augmentation
 
 
 class YamlLoader(yaml.SafeLoader):
@@ -24,12 +27,6 @@ for _side in (YamlLoader, YamlDumper):
     _side.add_implicit_resolver(
         "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
     )
-
-
-class Frozen(BaseModel):
-    """Base of all recipe sections: frozen, and every key must be known."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class DrawnData(Frozen):
@@ -108,6 +105,7 @@ class Data(Frozen):
     min_faces: int = Field(1, ge=1, description="people with fewer faces are left out")
     sampler: Sampler = Sampler()
     flip: bool = Field(True, description="mirror every second face at random, as all recipes of the family do")
+    augmentation: Augmentation = Augmentation()
     verify: bool = Field(True, description="decode every face once before training and leave the unreadable out")
     cache_mb: int = Field(4096, ge=0, description="decoded faces kept in memory, MiB; later epochs decode nothing")
     workers: int = Field(0, ge=0, le=64, description="decoding processes")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -146,6 +147,25 @@ def open_faces(path: str | Path, *, name: str | None = None) -> FaceSet:
         return FaceSet(tuple(_again(name, places, place) for name in manifest.sources), manifest)
     source = open_source(path, name=name)
     return FaceSet((source,), source.scan())
+
+
+def digest_of(manifest: Manifest) -> str:
+    """First 16 hexadecimal digits of the SHA-256 of the faces: sources, keys, labels and colors.
+
+    Example:
+        >>> from hyperarc.data.manifest import manifest_of
+        >>> one, two = manifest_of(["a/1"], ["a"], source="x"), manifest_of(["a/2"], ["a"], source="x")
+        >>> digest_of(one) == digest_of(two)
+        False
+    """
+    content = hashlib.sha256()
+    for start in range(0, len(manifest), 65536):
+        rows = np.arange(start, min(start + 65536, len(manifest)))
+        content.update("\n".join(manifest.faces(rows)).encode())
+        content.update(manifest.labels[rows].tobytes() + manifest.source_codes[rows].tobytes())
+    if manifest.swapped.any():
+        content.update(manifest.swapped.tobytes())
+    return content.hexdigest()[:16]
 
 
 def _again(name: str, places: Mapping[str, str], manifest: Path) -> Source:

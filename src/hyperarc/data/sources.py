@@ -19,7 +19,7 @@ from PIL import Image
 
 from hyperarc.data.combination import combine
 from hyperarc.data.formats.face_list import ListSource
-from hyperarc.data.formats.layout import LAYOUT, Layout, is_hidden, read_inside
+from hyperarc.data.formats.layout import EXTENSIONS, LAYOUT, Layout, is_hidden, read_inside
 from hyperarc.data.formats.parquet_file import is_manifest, is_parquet, open_parquet, picture_column
 from hyperarc.data.formats.parquet_source import ParquetSource
 from hyperarc.data.formats.records import RECORDS, RecordSource
@@ -74,6 +74,8 @@ class FolderSource:
         root: the folder.
         name: short name of the source; default the folder's name.
         limits: of each picture.
+        loose: person of the pictures outside a person folder; by default they are skipped.
+        endings: of the files that are taken; default the usual ones of pictures.
 
     Raises:
         DataError: the folder is missing; ``scan`` raises it when the folder holds no person folders with
@@ -88,17 +90,24 @@ class FolderSource:
     """
 
     def __init__(
-        self, root: str | Path, *, name: str | None = None, limits: ImageLimits = DEFAULT_LIMITS
+        self,
+        root: str | Path,
+        *,
+        name: str | None = None,
+        limits: ImageLimits = DEFAULT_LIMITS,
+        loose: str | None = None,
+        endings: tuple[str, ...] = EXTENSIONS,
     ) -> None:
         self.root = Path(root).absolute()
         self.name = name or self.root.name
         self.limits = limits
+        self.loose, self.endings = loose, endings
         if not self.root.is_dir():
             raise _missing(self.root, "a folder of person folders")
 
     def scan(self) -> Manifest:
         """All faces, with findings: skipped files and people without faces."""
-        layout = Layout(self.name, str(self.root))
+        layout = Layout(self.name, str(self.root), self.loose, self.endings)
         seen: set[tuple[int, int]] = set()
         waiting = [""]
         while waiting:

@@ -23,6 +23,8 @@ class Layout:
     Args:
         source: short name of the source.
         where: its path, for errors.
+        loose: person of the pictures outside a person folder; by default they are skipped.
+        endings: of the files that are taken.
 
     Example:
         >>> layout = Layout("set", "set.zip")
@@ -36,6 +38,8 @@ class Layout:
 
     source: str
     where: str
+    loose: str | None = None
+    endings: tuple[str, ...] = EXTENSIONS
     faces: list[str] = field(default_factory=list)
     folders: set[str] = field(default_factory=set)
     skipped: dict[str, list[str]] = field(default_factory=dict)
@@ -49,9 +53,9 @@ class Layout:
             )
         elif is_hidden(path):
             self.skip("hidden files skipped", path)
-        elif not name.lower().endswith(EXTENSIONS):
+        elif not name.lower().endswith(self.endings):
             self.skip("files of other kinds skipped", path)
-        elif not person:
+        elif not person and self.loose is None:
             self.skip("pictures outside a person folder skipped", path)
         else:
             self.faces.append(path)
@@ -75,7 +79,8 @@ class Layout:
             raise self._no_faces()
         faces = sorted(self.faces)
         about = About(self.source, sources={self.source: self.where}, findings=self._findings())
-        return manifest_of(faces, [f.rpartition("/")[0] for f in faces], source=self.source, about=about)
+        persons = [face.rpartition("/")[0] or str(self.loose) for face in faces]
+        return manifest_of(faces, persons, source=self.source, about=about)
 
     def _findings(self) -> tuple[Finding, ...]:
         found = [finding(what, names, source=self.source) for what, names in sorted(self.skipped.items())]

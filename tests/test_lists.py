@@ -114,7 +114,7 @@ def test_repeated_paths_are_told_of(faces: Path) -> None:
     manifest = open_source(listed(faces, text)).scan()
     assert manifest.column("face").tolist() == ["ann/1.png", "ann/2.png", "bob/a b.png"]
     assert [str(found) for found in manifest.findings] == [
-        "train: 1 rows whose label is below 0 skipped: 'bob/a b.png'",
+        "train: 1 faces whose label is below 0 skipped: 'bob/a b.png'",
         "train: 2 rows whose path was listed before skipped: 'ann/1.png', 'ann/2.png'",
         "train: 1 faces listed under several people left out: 'ann/2.png'",
     ]
@@ -187,8 +187,8 @@ def test_landmarks_of_insightface_stand_x_before_y(faces: Path) -> None:
         ("path,label,color\na.png,1,blue\n", r":2: expected rgb or bgr in column 'color', got 'blue'"),
         ("path,label,lm\na.png,1,1 2 3\n", r":2: expected ten numbers in columns 'lm'"),
         ("path,label," + ",".join(f"{a}{n}" for n in range(1, 6) for a in "xy") + "\na.png,1,1" + "," * 9, "got fewer"),
-        ("a.png -1\n", "1 rows that name nobody"),
-        ("path,label\n", "0 rows that name nobody"),
+        ("a.png -1\n", "expected faces, got 1 that name nobody"),
+        ("path,label\n", "expected faces, got 0 that name nobody"),
     ],
 )
 def test_bad_lists_are_named(faces: Path, text: str, said: str) -> None:

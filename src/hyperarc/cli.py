@@ -236,33 +236,41 @@ def align(
 
 @app.command()
 def pack(
-    source: Annotated[Path, typer.Argument(help="Folder, zip or .rec of aligned faces, person/face.")],
-    target: Annotated[Path, typer.Argument(help="Folder to make, with train.rec in it; with --pairs a .bin.")],
+    source: Annotated[str, typer.Argument(help="Faces of any kind: folder, zip, tar, .rec, Parquet, list, manifest.")],
+    target: Annotated[Path, typer.Argument(help="X.zip, X.tar, X.parquet, or a folder for train.rec; of pairs X.bin.")],
+    to: Annotated[str | None, typer.Option(help="rec, zip, tar, parquet, folder or list; else by the ending.")] = None,
+    shard_faces: Annotated[int | None, typer.Option(help="A folder of tar or Parquet shards of so many faces.")] = None,
+    shard_mb: Annotated[float | None, typer.Option(help="The same, of so many MiB at most.")] = None,
+    shuffle: Annotated[int | None, typer.Option(help="Seed of a random order of the faces; not for rec.")] = None,
     pairs: Annotated[str | None, typer.Option(help="pairs.txt, CFP's protocol folder, or a CSV a,b,same.")] = None,
     protocol: Annotated[str, typer.Option(help="Of the pairs: lfw, cfp_ff, cfp_fp or pairs.")] = "pairs",
     flat: Annotated[bool, typer.Option("--flat", help="Every record a face, without records of people.")] = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Pack faces into InsightFace's train.rec, train.idx and property, or pairs of faces into a .bin."""
-    from hyperarc.commands.pack import pack_faces, pack_pairs
+    """Pack faces into one file or folder: train.rec, zip, tar shards, Parquet; or pairs of faces into a .bin."""
+    from hyperarc.commands.pack import kind_of, pack_faces, pack_pairs
     from hyperarc.commands.show import Show
+    from hyperarc.data.formats.face_writer import ShardLimits
+    from hyperarc.data.packing import Packing
 
     if pairs is None:
-        done = pack_faces(source, target, Show(quiet=quiet), flat=flat)
+        shards = ShardLimits(shard_faces, None if shard_mb is None else int(shard_mb * 2**20))
+        packing = Packing(to or kind_of(target), shards, flat, shuffle)
+        done = pack_faces(source, target, Show(quiet=quiet), packing)
     else:
-        done = pack_pairs({"protocol": protocol, "faces": str(source), "pairs": pairs}, target, Show(quiet=quiet))
+        done = pack_pairs({"protocol": protocol, "faces": source, "pairs": pairs}, target, Show(quiet=quiet))
     _print(done, f"{target}: {done['faces']} faces", as_json)
 
 
 @app.command()
 def unpack(
-    source: Annotated[Path, typer.Argument(help="A .rec, a folder with train.rec, or a .bin of pairs.")],
+    source: Annotated[str, typer.Argument(help="Faces of any kind, or a .bin of pairs.")],
     target: Annotated[Path, typer.Argument(help="Folder to make: person/face; of a .bin faces/ and pairs.csv.")],
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Unpack a .rec into person folders, or a .bin into faces and their list of pairs."""
+    """Unpack faces of any kind into person folders, or a .bin into faces and their list of pairs."""
     from hyperarc.commands.show import Show
     from hyperarc.commands.unpack import unpack as run_unpack
 

@@ -41,9 +41,9 @@ class DrawnData(Frozen):
 
 
 class SourceData(Frozen):
-    """One folder or zip of person folders, a ``.rec``, a list, or a manifest (``.parquet``) with its marks."""
+    """One folder, zip or tar of person folders, a ``.rec``, a list, or a manifest (``.parquet``) with its marks."""
 
-    path: str = Field(description="folder, .zip, .rec, list or manifest; ${NAME} is taken from the environment")
+    path: str = Field(description="folder, .zip, .tar, .rec, list or manifest; ${NAME} is taken from the environment")
     color: Literal["rgb", "bgr"] = Field(
         "rgb", description="bgr: red and blue are exchanged in all files, and put right on reading"
     )

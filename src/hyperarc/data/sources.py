@@ -1,4 +1,4 @@
-"""Where faces come from: folders, zips, ``.rec`` files, lists and arrays, all read through one protocol.
+"""Where faces come from: folders, zips, tars, ``.rec`` files, lists and arrays, all read through one protocol.
 
 A source names its faces by key, scans itself into a manifest, and reads one face by key. Sources pickle, and
 work in forked and spawned worker processes: files are opened again in each process.
@@ -23,6 +23,7 @@ from hyperarc.data.formats.layout import EXTENSIONS, LAYOUT, Layout, is_hidden, 
 from hyperarc.data.formats.parquet_file import is_manifest, is_parquet, open_parquet, picture_column
 from hyperarc.data.formats.parquet_source import ParquetSource
 from hyperarc.data.formats.records import RECORDS, RecordSource
+from hyperarc.data.formats.tar_source import TarSource, is_pattern, is_tar
 from hyperarc.data.formats.text_list import is_text
 from hyperarc.data.formats.zip_source import ZipLimits, ZipSource
 from hyperarc.data.manifest import About, Manifest, manifest_of
@@ -36,6 +37,7 @@ __all__ = [
     "ParquetSource",
     "RecordSource",
     "Source",
+    "TarSource",
     "ZipLimits",
     "ZipSource",
     "combine",
@@ -203,9 +205,9 @@ def open_source(path: str | Path, *, name: str | None = None) -> Source:
     """The source that fits what lies at ``path``, seen from its content.
 
     Args:
-        path: a folder of person folders, a zip of them, a ``.rec`` or a folder that holds ``train.rec``, a Parquet file
-            (or a folder of them) with pictures, or a list of faces. ``LIST@FOLDER`` names the folder that the paths of
-            a list start from.
+        path: a folder of person folders, a zip or tar of them, a folder or pattern of tar shards, a ``.rec`` or a
+            folder that holds ``train.rec``, a Parquet file (or a folder of them) with pictures, or a list of faces.
+            ``LIST@FOLDER`` names the folder that the paths of a list start from.
         name: short name of the source; default from the path.
 
     Raises:
@@ -216,22 +218,26 @@ def open_source(path: str | Path, *, name: str | None = None) -> Source:
         ...     open_source("nowhere/fases")
         ... except DataError as error:
         ...     print(str(error).split(";")[0])
-        nowhere/fases: expected a folder, zip, .rec or list of faces, got nothing there
+        nowhere/fases: expected a folder, zip, tar, .rec or list of faces, got nothing there
     """
     place = Path(path)
     if (place / RECORDS).is_file() or (place.suffix == ".rec" and place.is_file()):
         return RecordSource(place, name=name)
     if place.is_dir():
-        return ParquetSource(place, name=name) if _holds_parquet(place) else FolderSource(place, name=name)
+        return _open_folder(place, name)
     if not place.exists():
+        if is_pattern(str(path)):
+            return TarSource(place, name=name)
         if is_there(path):
             before, _, root = str(path).rpartition("@")
             return ListSource(before, root, name=name)
-        raise _missing(place, "a folder, zip, .rec or list of faces")
+        raise _missing(place, "a folder, zip, tar, .rec or list of faces")
     if zipfile.is_zipfile(place):
         return ZipSource(place, name=name)
     if is_parquet(place):
         return _open_parquet(place, name)
+    if is_tar(place):
+        return TarSource(place, name=name)
     if is_text(place):
         return ListSource(place, name=name)
     raise DataError(
@@ -248,15 +254,22 @@ def is_there(path: str | Path) -> bool:
         >>> is_there("nowhere/fases")
         False
     """
-    return Path(path).exists() or Path(str(path).rpartition("@")[0] or ".").is_file()
+    listed = Path(str(path).rpartition("@")[0] or ".").is_file()
+    return Path(path).exists() or listed or is_pattern(str(path))
 
 
-def _holds_parquet(folder: Path) -> bool:
-    first = min(folder.glob("*.parquet"), default=None)
-    if first is None or not is_parquet(first):
-        return False
-    with open_parquet(first) as file:
-        return picture_column(file.schema_arrow) is not None
+def _open_folder(folder: Path, name: str | None) -> Source:
+    """A folder of people, or of shards where there are shards and no folders."""
+    if any(entry.is_dir() and not is_hidden(entry.name) for entry in os.scandir(folder)):
+        return FolderSource(folder, name=name)
+    tar, parquet = (min(folder.glob(pattern), default=None) for pattern in ("*.tar", "*.parquet"))
+    if tar is not None:
+        return TarSource(folder, name=name)
+    if parquet is not None and is_parquet(parquet):
+        with open_parquet(parquet) as file:
+            if picture_column(file.schema_arrow) is not None:
+                return ParquetSource(folder, name=name)
+    return FolderSource(folder, name=name)
 
 
 def _open_parquet(path: Path, name: str | None) -> Source:

@@ -101,7 +101,7 @@ class ListSource:
         return paths
 
 
-def listed_manifest(columns: ListColumns, about: About, where: Path) -> Manifest:
+def listed_manifest(columns: ListColumns, about: About, where: object) -> Manifest:
     """The manifest of what a list says, one row a face.
 
     Raises:
@@ -111,13 +111,13 @@ def listed_manifest(columns: ListColumns, about: About, where: Path) -> Manifest
     nobody = np.asarray(pc.match_substring_regex(columns.persons, r"^-\d+$").to_numpy(zero_copy_only=False), np.bool_)
     named = columns.take(np.flatnonzero(~nobody))
     if not len(named.paths):
-        raise DataError(f"expected faces, got {len(nobody)} rows that name nobody", where=where)
+        raise DataError(f"expected faces, got {len(nobody)} that name nobody", where=where)
     codes = np.asarray(named.paths.dictionary_encode().indices.to_numpy(zero_copy_only=False), np.int64)
     first = np.diff(np.maximum.accumulate(codes), prepend=-1) > 0  # codes are given as paths come up
     once = columns.take(np.flatnonzero(~nobody)[first])
     several = _under_several(codes, named.persons)
     skipped = (
-        ("rows whose label is below 0 skipped", columns.paths.filter(pa.array(nobody))),
+        ("faces whose label is below 0 skipped", columns.paths.filter(pa.array(nobody))),
         ("rows whose path was listed before skipped", named.paths.filter(pa.array(~first))),
         ("faces listed under several people left out", once.paths.filter(pa.array(several))),
     )

@@ -47,7 +47,7 @@ class Layout:
     def add(self, path: str) -> None:
         """One file: a face, or skipped with its name kept."""
         person, _, name = path.rpartition("/")
-        if not _is_text(path):
+        if not is_text_path(path):
             self.skip(
                 "files with unreadable names skipped", path.encode("utf-8", "backslashreplace").decode()
             )
@@ -140,7 +140,7 @@ def read_inside(root: Path, face: str, limits: ImageLimits) -> bytes:
         raise DataError(f"cannot read the face: {reason}", where=path, mend="scan again") from error
 
 
-def _is_text(path: str) -> bool:
+def is_text_path(path: str) -> bool:
     """Names that are no UTF-8 arrive with surrogates; no table can hold them."""
     try:
         path.encode("utf-8")

@@ -113,7 +113,7 @@ def aligned_faces() -> Image.Image:
 CHANGES: dict[str, tuple[dict[str, dict[str, object]], int]] = {
     "as it is": ({}, 0),
     "sunglasses": ({"sunglasses": {}}, 3),
-    "mask": ({"mask": {}}, 2),
+    "mask": ({"mask": {}}, 9),
     "occlusion": ({"occlusion": {"side": [0.3, 0.4]}}, 4),
     "crop": ({"crop": {"area": [0.4, 0.7]}}, 1),
     "low resolution": ({"low_resolution": {"side": [0.15, 0.25]}}, 1),

@@ -420,7 +420,7 @@ def test_bad_pictures_are_named_counted_and_left_out(run: Any, photos: Path, tmp
     told = json.loads(done.out)
     assert (told["people"], told["faces"]) == (PEOPLE, PEOPLE * FACES)
     assert "5 unreadable faces left out" in done.err
-    assert "1 faces of the wrong size left out: 'faces: P3/small.png'" in done.err
+    assert "1 faces of the wrong size left out: 'faces:P3/small.png'" in done.err
     assert "1 people without faces: 'nobody'" in done.err
     assert "1 files of other kinds skipped: 'P3/notes.txt'" in done.err
     manifest = read_manifest(tmp_path / "run" / "manifest.parquet")

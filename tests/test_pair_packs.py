@@ -21,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from hyperarc.commands.evaluate import evaluation_of, pairs_and_source
+from hyperarc.commands.evaluate import evaluation_of, pairs_and_faces
 from hyperarc.data.formats.pair_pack import PackLimits, PairPack, write_pair_pack
 from hyperarc.data.formats.plain_pickle import PlainArray, read_plain_pickle
 from hyperarc.data.sources import FolderSource, RecordSource, Source
@@ -256,7 +256,7 @@ def test_faces_are_packed_and_unpacked(run: Any, people: Path, tmp_path: Path, f
     done = run(*words, "--json")
     told = json.loads(done.out)
     assert (done.code, told["faces"], told["people"], told["width"]) == (0, 18, 6, 112)
-    assert told["findings"] == ["1 unreadable faces left out: 'people: p0/bad.jpg'"]
+    assert told["findings"] == ["1 unreadable faces left out: 'people:p0/bad.jpg'"]
     assert told["findings"][0] in done.err
     assert sorted(contents(tmp_path / "packed")) == ["people.txt", "property", "train.idx", "train.rec"]
     assert len((tmp_path / "packed" / "train.idx").read_text().splitlines()) == (18 if flat else 18 + 6 + 1)
@@ -298,11 +298,11 @@ def test_pairs_are_packed_and_unpacked(run: Any, people: Path, tmp_path: Path) -
 def test_a_pack_is_a_protocol(people: Path, tmp_path: Path) -> None:
     write_pair_pack(tmp_path / "mine.bin", [png(value) for value in range(24)], [True, False] * 6)
     evaluation = evaluation_of({"protocol": "pairs", "faces": str(tmp_path / "mine.bin"), "pairs": None})
-    pairs, source = pairs_and_source(evaluation)
+    pairs, faces = pairs_and_faces(evaluation)
     assert (pairs.name, len(pairs), pairs.same.tolist()) == ("mine", 12, [True, False] * 6)
-    assert source.image(pairs.second[1])[0, 0].tolist() == [3, 0, 252]
+    assert faces.sources[0].image(pairs.second[1])[0, 0].tolist() == [3, 0, 252]
     with pytest.raises(DataError, match="a folder or zip of faces needs a list of pairs"):
-        pairs_and_source(evaluation_of({"protocol": "pairs", "faces": str(people), "pairs": None}))
+        pairs_and_faces(evaluation_of({"protocol": "pairs", "faces": str(people), "pairs": None}))
 
 
 def test_wrong_usage(run: Any, people: Path, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from hyperarc.errors import DataError, HyperArcError
 from hyperarc.report import (
     Card,
     Curve,
+    Histogram,
     Listing,
     PairsFacts,
     Plot,
@@ -30,6 +31,7 @@ from hyperarc.report import (
     contact_sheet,
     det_curve,
     faces_section,
+    histograms,
     pair_tile,
     pairs_section,
     percent,
@@ -273,6 +275,23 @@ class TestFigures:
 
     def test_conditions_read_as_words(self) -> None:
         assert conditions_table({"absent_faces": 2}).rows == [("absent faces", 2)]
+
+
+class TestHistograms:
+    def test_every_finite_value_is_counted_and_the_rest_told(self) -> None:
+        values = [1.0, 2.0, 2.5, 40.0, math.inf, math.nan]
+        (axes,) = histograms([Histogram("Blur", values, "px", limits=(10.0,), bad="above", x_limits=(0, 20))]).axes
+        assert axes.get_title(loc="left") == "Blur (2 unknown)"
+        good, wrong = (patch.get_data().values.sum() for patch in axes.patches)
+        assert (good, wrong) == (3, 1)  # beyond the axis is counted in its last bar
+
+    @pytest.mark.parametrize("values", [[], [3.0], [5.0, 5.0]])
+    def test_few_values_are_drawn_all_the_same(self, values: list[float]) -> None:
+        histograms([Histogram("x", values), Histogram("y", values, logarithmic=True)])
+
+    def test_no_panel_is_an_error(self) -> None:
+        with pytest.raises(DataError, match="at least one panel"):
+            histograms([])
 
 
 class TestContactSheet:

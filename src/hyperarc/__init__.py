@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from hyperarc.encoder import Embeddings, Encoder
     from hyperarc.errors import HyperArcError
     from hyperarc.faces.alignment import align
+    from hyperarc.faces.detection import detect
+    from hyperarc.faces.face import Face
     from hyperarc.heads.head import create_head
     from hyperarc.margins import margin_names
     from hyperarc.recipe_file import load_recipe, recipe_names
@@ -26,11 +28,13 @@ _HOMES = {
     "Contract": "hyperarc.contract",
     "Embeddings": "hyperarc.encoder",
     "Encoder": "hyperarc.encoder",
+    "Face": "hyperarc.faces.face",
     "HyperArcError": "hyperarc.errors",
     "align": "hyperarc.faces.alignment",
     "backbone_names": "hyperarc.backbones",
     "create_backbone": "hyperarc.backbones",
     "create_head": "hyperarc.heads.head",
+    "detect": "hyperarc.faces.detection",
     "load_encoder": "hyperarc.artifact",
     "load_recipe": "hyperarc.recipe_file",
     "margin_names": "hyperarc.margins",
@@ -43,12 +47,14 @@ __all__ = [
     "Contract",
     "Embeddings",
     "Encoder",
+    "Face",
     "HyperArcError",
     "__version__",
     "align",
     "backbone_names",
     "create_backbone",
     "create_head",
+    "detect",
     "load_encoder",
     "load_recipe",
     "margin_names",

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from hyperarc.errors import HyperArcError
 
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _MANY = 100  # files: beyond, one flush of the whole system costs less than one of each
 
 
@@ -35,7 +36,7 @@ def write_beside(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove(beside)
         yield beside
-        _flush(beside)
+        flush(beside)
         if path.is_dir():
             old = path.with_name(f".{path.name}.{os.getpid()}.old")
             _remove(old)
@@ -44,16 +45,19 @@ def write_beside(path: Path) -> Iterator[Path]:
             _remove(old)
         else:
             os.replace(beside, path)
-        _flush_folder(path.parent)
+        flush_folder(path.parent)
     except OSError as error:
         _remove(beside)
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        reason = "the disk is full" if full else (error.strerror or str(error))
-        mend = "free some space; nothing was half-written" if full else None
-        raise HyperArcError(f"could not be written: {reason}", where=path, mend=mend) from error
+        mend = "free some space; nothing was half-written" if error.errno in _FULL else None
+        raise HyperArcError(f"could not be written: {why_unwritten(error)}", where=path, mend=mend) from error
     except BaseException:
         _remove(beside)
         raise
+
+
+def why_unwritten(error: OSError) -> str:
+    """Why the system refused to write, in words."""
+    return "the disk is full" if error.errno in _FULL else (error.strerror or str(error))
 
 
 def stamp(descriptor: int) -> tuple[int, int]:
@@ -70,8 +74,8 @@ def _remove(path: Path) -> None:
             path.unlink()
 
 
-def _flush_folder(folder: Path) -> None:
-    """Make the rename itself reach the disk, where the system can."""
+def flush_folder(folder: Path) -> None:
+    """Make a rename in it reach the disk, where the system can."""
     with suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:
@@ -80,7 +84,8 @@ def _flush_folder(folder: Path) -> None:
             os.close(handle)
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
+    """Make a file, or all files of a folder, reach the disk."""
     files = [file for file in path.rglob("*") if file.is_file()] if path.is_dir() else [path]
     if len(files) > _MANY and hasattr(os, "sync"):
         os.sync()

@@ -41,10 +41,12 @@ class DrawnData(Frozen):
 
 
 class SourceData(Frozen):
-    """One folder or zip of person folders, or a ``.rec``."""
+    """One folder or zip of person folders, a ``.rec``, a list, or a manifest (``.parquet``) with its marks."""
 
-    path: str = Field(description="folder, .zip or .rec; ${NAME} is taken from the environment")
-    color: Literal["rgb", "bgr"] = Field("rgb", description="bgr swaps red and blue back on reading")
+    path: str = Field(description="folder, .zip, .rec, list or manifest; ${NAME} is taken from the environment")
+    color: Literal["rgb", "bgr"] = Field(
+        "rgb", description="bgr: red and blue are exchanged in all files, and put right on reading"
+    )
 
 
 class PeopleTable(Frozen):

@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from hyperarc.artifact import LIBRARIES
+from hyperarc.card import LIBRARIES
 from hyperarc.commands.evaluate import Judgement
 from hyperarc.commands.train import Trained
+from hyperarc.data.face_set import FaceReader
 from hyperarc.data.training_set import TrainingSet
 from hyperarc.faces.augmentation.augmenter import open_augmenter
 from hyperarc.metrics import roc
@@ -115,13 +116,14 @@ def _tile(judgement: Judgement, pair: ScoredPair) -> Any:
 
 def _faces(faces: TrainingSet, recipe: Recipe) -> Section:
     rows = np.random.default_rng(0).choice(len(faces.kept), min(FACES_SHOWN, len(faces.kept)), replace=False)
-    by_name = {source.name: source for source in faces.sources}
-    shown = [faces.kept.row(int(row)) for row in np.sort(rows)]
+    rows = np.sort(rows)
+    reader = FaceReader(faces.sources, faces.kept)
     findings = "\n\n".join(str(found) for found in faces.manifest.findings)
-    images = [by_name[row.source].image(row.face) for row in shown]
+    persons = faces.kept.take(rows).column("person").tolist()
+    images = [reader.image(row) for row in rows.tolist()]
     augmenter = open_augmenter(recipe.data.augmentation, recipe.seed)
     augmented = [] if augmenter is None else list(augmenter.pictures(np.stack(images)))
-    return faces_section(images, [row.person for row in shown], findings, augmented)
+    return faces_section(images, persons, findings, augmented)
 
 
 def _degrees(cosines: Any) -> Any:

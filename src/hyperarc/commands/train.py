@@ -11,7 +11,8 @@ from typing import Any
 
 import torch
 
-from hyperarc.artifact import Artifact, Card, build_backbone, build_head, contract_of, open_artifact, save_artifact
+from hyperarc.artifact import Artifact, build_backbone, build_head, contract_of, open_artifact, save_artifact
+from hyperarc.card import Card
 from hyperarc.commands.evaluate import Judgement, judge_all, require_files
 from hyperarc.commands.show import Show
 from hyperarc.contract import Contract
@@ -93,7 +94,7 @@ def train(recipe: Recipe, folder: Path, start: Start, show: Show) -> Trained:
     if teacher is not None:
         teacher.require_people(faces.kept.people)
         checkpoints.teacher = teacher.digest
-        show.note(f"taught by {teacher.artifact.recipe.backbone.name} of {teacher.artifact.path}")
+        show.note(f"taught by {teacher.artifact.backbone_name} of {teacher.artifact.path}")
     if checkpoint is not None:
         checkpoints.load(checkpoint, state)
         show.note(f"resumed from {checkpoint.name}")
@@ -152,17 +153,17 @@ def _require_same_groups(given: int, taken: int, recipe: Recipe) -> None:
 
 def _fine_tune_from(artifact: Artifact, recipe: Recipe, state: TrainingState, faces: TrainingSet) -> str:
     """Take over the artifact's backbone, and its centers where people and head are the same; says what was taken."""
-    theirs = artifact.recipe.backbone
-    if theirs != recipe.backbone:
+    theirs = artifact.require_recipe("a recipe and weights to train on")
+    if theirs.backbone != recipe.backbone:
         raise RecipeError(
-            f"expected the recipe's backbone {recipe.backbone}, the artifact holds {theirs}",
+            f"expected the recipe's backbone {recipe.backbone}, the artifact holds {theirs.backbone}",
             where=artifact.path,
             mend="copy the backbone section of the artifact's recipe.yaml",
         )
     state.backbone.load_state_dict(artifact.backbone().state_dict())
     if state.ema is not None:
         state.ema.module.load_state_dict(state.backbone.state_dict())
-    if artifact.recipe.head == recipe.head and artifact.people() == list(faces.kept.people):
+    if theirs.head == recipe.head and artifact.people() == list(faces.kept.people):
         state.head.load_state_dict(artifact.head().state_dict())
         return f"fine-tuning backbone and centers of {artifact.path}"
     return f"fine-tuning the backbone of {artifact.path}; fresh centers, as people or head differ"

@@ -13,10 +13,11 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from hyperarc.data.face_set import FaceReader
 from hyperarc.data.manifest import Manifest
 from hyperarc.data.order import Order
 from hyperarc.data.sources import Source
-from hyperarc.data.verification import sources_by_name, verify_faces
+from hyperarc.data.verification import verify_faces
 from hyperarc.errors import DataError
 from hyperarc.faces.image import Pixels
 
@@ -251,35 +252,31 @@ class _Decoder(Dataset[_Filled]):
     """Turns a wish into pixels; runs in the workers."""
 
     def __init__(self, loader: Loader, cache: _Cache) -> None:
-        manifest = loader.manifest
         self.size = loader.size
         self.cache = cache
-        self.sources = sources_by_name(loader.sources, manifest)
-        self.codes = manifest.source_codes
-        self.keys = manifest.keys
+        self.faces = FaceReader(loader.sources, loader.manifest)
 
     def __len__(self) -> int:
-        return len(self.codes)
+        return len(self.faces)
 
     def __getitem__(self, wish: _Wish) -> _Filled:
         # Channels last in memory, and seen as channels first: no transposing copy of a batch.
         images = np.empty((len(wish.rows), self.size, self.size, 3), np.uint8)
         try:
-            for i, (row, key) in enumerate(zip(wish.rows.tolist(), self.keys(wish.rows), strict=True)):
-                face = self.cache.pixels[row] if wish.ready[i] else self._decode(row, key)
+            for i, row in enumerate(wish.rows.tolist()):
+                face = self.cache.pixels[row] if wish.ready[i] else self._decode(row)
                 images[i] = face[:, ::-1] if wish.flips is not None and wish.flips[i] else face
         except DataError as error:  # carried as a value: torch would bury it in a worker's traceback
             return _Filled(wish, None, error)
         return _Filled(wish, torch.from_numpy(images).permute(0, 3, 1, 2), None)
 
-    def _decode(self, row: int, key: str) -> Pixels:
-        source = self.sources[self.codes[row]]
-        face: Pixels = source.image(key)
+    def _decode(self, row: int) -> Pixels:
+        face = self.faces.image(row)
         if face.shape != (self.size, self.size, 3):
             raise DataError(
                 f"size mismatch: expected a face of {self.size}x{self.size} pixels, "
                 f"got {face.shape[1]}x{face.shape[0]}",
-                where=f"{source.name}:{key}",
+                where=self.faces.where(row),
                 mend="align first (hyperarc align), or verify_faces(..., size=...) to leave such faces out",
             )
         if row < self.cache.slots:

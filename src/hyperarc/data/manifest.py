@@ -8,6 +8,7 @@ label      int64        class index, 0 .. people - 1
 landmarks  float32 [10] x1 y1 ... x5 y5 in pixels, null when unknown
 width      int32        pixels, 0 when unknown
 height     int32        pixels, 0 when unknown
+color      string       rgb; bgr when red and blue are exchanged in the file, and are put right on reading
 keep       bool         False: left out of training
 reason     string       why, empty when kept; several reasons are joined by `` | ``
 ========== ============ =============================================================================
@@ -22,7 +23,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -30,13 +31,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hyperarc.data.findings import Finding
-from hyperarc.data.parquet import SCHEMA, conform, read_table, write_table
+from hyperarc.data.marks import adding, changed_reasons, taking_back
+from hyperarc.data.parquet import SCHEMA, color_column, conform, read_table, write_table
 from hyperarc.data.row import About, Keys, Row
 from hyperarc.errors import DataError
 
 __all__ = ["About", "Keys", "Manifest", "Row", "manifest_of", "read_manifest"]
 
-_JOINT = " | "
 _MOST_LABEL = 2**31 - 1
 
 
@@ -126,6 +127,11 @@ class Manifest:
         """Source of each row, int32 [rows]: an index into the dictionary of the ``source`` column."""
         return np.asarray(self.table["source"].chunk(0).indices.to_numpy(), dtype=np.int32)
 
+    @cached_property
+    def swapped(self) -> npt.NDArray[np.bool_]:
+        """Whose files have red and blue exchanged, bool [rows]."""
+        return np.asarray(pc.equal(self.table["color"].cast(pa.string()), "bgr").to_numpy(), dtype=np.bool_)
+
     def column(self, name: str) -> npt.NDArray[Any]:
         """A column of numbers as an array, such as ``width``."""
         return np.asarray(self.table[name].to_numpy())
@@ -190,33 +196,20 @@ class Manifest:
             chosen = mask
         if not reason.strip():
             raise DataError("expected a reason for leaving faces out, got an empty one")
-        added = reason.replace("|", "/").strip()
-
-        def with_reason(old: str) -> str:
-            return old if added in old.split(_JOINT) else _JOINT.join(filter(None, [old, added]))
-
-        return self._with_reasons(with_reason, chosen)
+        return self._with_reasons(adding(reason), chosen)
 
     def unmark(self, reason: str | None = None) -> Manifest:
         """Undo :meth:`mark`: take back one reason (or its kind), or all; rows without reasons are kept."""
-
-        def without_reason(old: str) -> str:
-            if reason is None:
-                return ""
-            return _JOINT.join(r for r in old.split(_JOINT) if r != reason and r.split(":")[0] != reason)
-
-        return self._with_reasons(without_reason, ~self.keep)
+        return self._with_reasons(taking_back(reason), ~self.keep)
 
     def _with_reasons(self, change: Callable[[str], str], rows: npt.NDArray[np.bool_]) -> Manifest:
-        column = self.table["reason"].chunk(0)
-        old: list[str] = column.dictionary.to_pylist()
-        codes = np.asarray(column.indices.to_numpy(zero_copy_only=False), dtype=np.int32)
-        # One change per distinct reason, not per row; new reasons follow the old ones in the dictionary.
-        codes = np.where(rows, codes + len(old), codes).astype(np.int32)
-        merged = pa.DictionaryArray.from_arrays(pa.array(codes), pa.array(old + [change(r) for r in old]))
-        reasons = merged.cast(pa.string())
-        keep = np.where(rows, np.asarray(pc.equal(reasons, "").to_numpy(zero_copy_only=False)), self.keep)
-        return self.with_columns(reason=reasons, keep=pa.array(keep, pa.bool_()))
+        reasons, keep = changed_reasons(self.table["reason"].chunk(0), change, rows)
+        return self.with_columns(reason=reasons, keep=pa.array(np.where(rows, keep, self.keep), pa.bool_()))
+
+    def recolored(self, rows: npt.NDArray[np.bool_], color: Literal["rgb", "bgr"]) -> Manifest:
+        """The rows of the mask said to be written in this color order; see the column ``color``."""
+        colors = np.where(rows, color == "bgr", self.swapped)
+        return self.with_columns(color=color_column(colors))
 
     def with_columns(self, **columns: Any) -> Manifest:
         """The same rows with some columns replaced by arrays of the same length."""
@@ -290,6 +283,7 @@ def manifest_of(
             "landmarks": pa.nulls(count, SCHEMA.field("landmarks").type),
             "width": pa.array(np.full(count, size[0], np.int32)),
             "height": pa.array(np.full(count, size[1], np.int32)),
+            "color": color_column(np.zeros(count, np.bool_)),
             "keep": pa.array(np.ones(count, np.bool_)),
             "reason": pa.array([""], pa.string()).take(pa.array(np.zeros(count, np.int64))),
         }

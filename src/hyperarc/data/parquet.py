@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -18,6 +20,7 @@ _METADATA_KEY = b"hyperarc"
 # different, and beyond 2 GiB of them only 64-bit offsets hold.
 _NAMES = pa.dictionary(pa.int32(), pa.string())
 
+COLORS = ("rgb", "bgr")
 SCHEMA = pa.schema(
     [
         ("face", pa.large_string()),
@@ -27,6 +30,7 @@ SCHEMA = pa.schema(
         ("landmarks", pa.list_(pa.float32(), 10)),
         ("width", pa.int32()),
         ("height", pa.int32()),
+        ("color", _NAMES),
         ("keep", pa.bool_()),
         ("reason", _NAMES),
     ]
@@ -34,18 +38,27 @@ SCHEMA = pa.schema(
 
 
 def conform(table: pa.Table, *, where: object = None) -> pa.Table:
-    """``table`` with exactly the columns of :data:`SCHEMA`, in its types and order.
+    """``table`` with exactly the columns of :data:`SCHEMA`, in its types and order; without ``color`` all is RGB.
 
     Raises:
-        DataError: a column is missing, of another type, or holds nulls (landmarks may).
+        DataError: a column is missing, of another type, or holds nulls (landmarks may) or an unknown color.
     """
     _require_columns(table.schema.names, where)
+    if "color" not in table.schema.names:
+        table = table.append_column("color", color_column(np.zeros(len(table), np.bool_)))
     columns = [_column(table.column(wanted.name), wanted, where) for wanted in SCHEMA]
-    return pa.table(columns, schema=SCHEMA)
+    whole = pa.table(columns, schema=SCHEMA)
+    _require_colors(whole["color"], where)
+    return whole
+
+
+def color_column(swapped: npt.NDArray[np.bool_]) -> pa.DictionaryArray:
+    """The column ``color``: bgr where red and blue are exchanged, else rgb."""
+    return pa.DictionaryArray.from_arrays(pa.array(swapped.astype(np.int32)), pa.array(COLORS))
 
 
 def _require_columns(names: list[str], where: object) -> None:
-    missing = [name for name in SCHEMA.names if name not in names]
+    missing = [name for name in SCHEMA.names if name not in names and name != "color"]
     if missing:
         near = nearest_names(missing[0], [name for name in names if name not in SCHEMA.names], most=1)
         raise DataError(
@@ -53,6 +66,12 @@ def _require_columns(names: list[str], where: object) -> None:
             where=where,
             mend=f"rename {near[0]!r}" if near else "scan the data again",
         )
+
+
+def _require_colors(column: pa.ChunkedArray, where: object) -> None:
+    unknown = [color for color in pc.unique(column).to_pylist() if color not in COLORS]
+    if unknown:
+        raise DataError(f"expected the colors {' or '.join(COLORS)}, got {unknown[0]!r}", where=where)
 
 
 def _column(column: pa.ChunkedArray, wanted: pa.Field, where: object) -> pa.ChunkedArray:
@@ -116,9 +135,11 @@ def read_table(path: Path) -> tuple[pa.Table, dict[str, Any]]:
     if not path.is_file():
         raise DataError("expected a manifest (a Parquet file), got nothing there", where=path)
     try:
-        _require_columns(pq.read_schema(path, memory_map=True).names, path)
+        there = pq.read_schema(path, memory_map=True).names
+        _require_columns(there, path)
         coded = [field.name for field in SCHEMA if field.type == _NAMES]
-        table = pq.read_table(path, columns=SCHEMA.names, memory_map=True, read_dictionary=coded)
+        wanted = [name for name in SCHEMA.names if name in there]
+        table = pq.read_table(path, columns=wanted, memory_map=True, read_dictionary=coded)
         about = json.loads((table.schema.metadata or {}).get(_METADATA_KEY, b"{}"))
     except (pa.ArrowException, OSError, ValueError) as error:
         raise DataError(f"unreadable manifest: {error}", where=path, mend="scan the data again") from error

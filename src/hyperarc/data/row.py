@@ -23,6 +23,7 @@ class Row(NamedTuple):
     landmarks: npt.NDArray[np.float32] | None
     width: int
     height: int
+    color: str
     keep: bool
     reason: str
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,15 +12,15 @@ import numpy as np
 from hyperarc.data.adaptive_order import AdaptiveOrder
 from hyperarc.data.combination import PersonOf, combine
 from hyperarc.data.drawn.source import drawn_source
+from hyperarc.data.face_set import FaceSet, digest_of, open_faces
 from hyperarc.data.findings import finding
 from hyperarc.data.manifest import Manifest
 from hyperarc.data.order import BatchOrder, Order
 from hyperarc.data.people_order import PeopleOrder
-from hyperarc.data.sources import Source, open_source
+from hyperarc.data.sources import Source
 from hyperarc.data.verification import verify_faces
 from hyperarc.errors import DataError
-from hyperarc.faces.image import Pixels
-from hyperarc.recipe import Data, PeopleTable, Sampler
+from hyperarc.recipe import Data, PeopleTable, Sampler, SourceData
 from hyperarc.recipe_file import expand_path
 
 Progress = Callable[[int, int], None]
@@ -50,40 +49,8 @@ class TrainingSet:
         return BatchOrder(len(self.kept), batch_size, seed)
 
     def digest(self) -> str:
-        """First 16 hexadecimal digits of the SHA-256 of the kept faces: sources, keys and labels, row by row."""
-        content = hashlib.sha256()
-        for start in range(0, len(self.kept), 65536):
-            rows = np.arange(start, min(start + 65536, len(self.kept)))
-            content.update("\n".join(self.kept.faces(rows)).encode())
-            content.update(self.kept.labels[rows].tobytes() + self.kept.source_codes[rows].tobytes())
-        return content.hexdigest()[:16]
-
-
-class SwappedColors:
-    """A source whose pictures were written with red and blue exchanged; swaps them back.
-
-    Example:
-        >>> from hyperarc.data.sources import ArraySource
-        >>> blue = np.zeros((1, 4, 4, 3), np.uint8); blue[..., 2] = 255
-        >>> SwappedColors(ArraySource(blue, ["ann"])).image("ann/0000000")[0, 0].tolist()
-        [255, 0, 0]
-    """
-
-    def __init__(self, source: Source) -> None:
-        self.source = source
-        self.name = source.name
-
-    def scan(self) -> Manifest:
-        """As the source scans itself."""
-        return self.source.scan()
-
-    def read(self, face: str) -> bytes:
-        """The picture file as it is, colors still exchanged."""
-        return self.source.read(face)
-
-    def image(self, face: str) -> Pixels:
-        """The picture with red and blue exchanged: uint8 [H, W, 3], RGB."""
-        return self.source.image(face)[..., ::-1]
+        """First 16 hexadecimal digits of the SHA-256 of the kept faces: sources, keys, labels and colors."""
+        return digest_of(self.kept)
 
 
 def open_training_set(recipe: Data, progress: Progress | None = None) -> TrainingSet:
@@ -96,14 +63,16 @@ def open_training_set(recipe: Data, progress: Progress | None = None) -> Trainin
     Errors: missing sources, people tables that do not fit, fewer than two people left.
     """
     if recipe.drawn is not None:
-        sources: tuple[Source, ...] = (drawn_source(recipe.drawn),)
+        drawn = drawn_source(recipe.drawn)
+        parts = [FaceSet((drawn,), drawn.scan())]
     else:
-        sources = tuple(_open(entry.path, entry.color) for entry in recipe.sources)
+        parts = [_open(entry) for entry in recipe.sources]
+    sources = tuple(source for part in parts for source in part.sources)
     person_of = None if recipe.people_table is None else read_people_table(recipe.people_table)
-    if person_of is None and len(sources) == 1:
-        manifest = sources[0].scan()
+    if person_of is None and len(parts) == 1:
+        manifest = parts[0].manifest
     else:
-        manifest = combine(sources, person_of, licence=recipe.licence)
+        manifest = combine([part.manifest for part in parts], person_of, licence=recipe.licence)
     if recipe.verify and recipe.drawn is None:
         manifest = verify_faces(sources, manifest, size=112, threads=2, progress=progress)
     manifest = _leave_out_rare(manifest, recipe.min_faces)
@@ -138,9 +107,11 @@ def read_people_table(table: PeopleTable) -> PersonOf:
     return person_of
 
 
-def _open(path: str, color: str) -> Source:
-    source = open_source(expand_path(path))
-    return SwappedColors(source) if color == "bgr" else source
+def _open(entry: SourceData) -> FaceSet:
+    faces = open_faces(expand_path(entry.path))
+    if entry.color == "rgb":
+        return faces
+    return faces.with_manifest(faces.manifest.recolored(np.ones(len(faces), np.bool_), entry.color))
 
 
 def _leave_out_rare(manifest: Manifest, min_faces: int) -> Manifest:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +23,10 @@ from hyperarc.faces.template import TEMPLATES, Floats, five_points, open_templat
 _DEPTHS_PX = (0.0, 0.0, 22.4, 4.6, 4.6)
 _LUMA = np.array([0.299, 0.587, 0.114])
 _CALM, _AGAIN, _EDGES = 1.0, 2.0, 0.2  # of blur_px: blurs in px of a crop of 112, share of the edges
+_FLAT = 1e-4  # squared slopes up to here, (grey levels / px)^2, are those of rounding
 _BLACK, _WHITE = 4, 251
+
+Floats32 = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -102,7 +106,7 @@ def assess_quality(
         raise DataError(f"expected a crop uint8 [{shape.height}, {shape.width}, 3], got {face.dtype} {face.shape}")
     matrix = similarity(landmarks, template)
     luma = face @ _LUMA
-    inner = _inner_face(template, len(face))
+    inner = inner_face(template, len(face))
     middle = shape.points[2, 0]
     columns = np.arange(shape.width)
     left, right = (float(luma[inner & half].mean()) for half in (columns < middle, columns > middle))
@@ -186,19 +190,24 @@ def blur_px(face: Pixels, template: str = "arcface_112") -> float:
         >>> blur_px(edge) < 1
         True
     """
-    ratio = len(face) / 112
-    calm = _smooth(face @ _LUMA, _CALM * ratio)
-    edges, blurred = (_slope(plane) for plane in (calm, _smooth(calm, _AGAIN * ratio)))
-    ridges = _inner_face(template, len(face)) & _ridges(edges)
-    if not ridges.any():
+    view = _blur_view(template, len(face))
+    luma = face[view.rows, view.columns].astype(np.float32) @ _LUMA.astype(np.float32)
+    edges, blurred = (_slope_squared(down @ luma @ across) for down, across in (view.calm, view.again))
+    ridges = view.inner & _ridges(edges)
+    squares = edges[1:-1, 1:-1][ridges]
+    if not squares.size:
         return math.inf
-    strong = ridges & (edges >= np.quantile(edges[ridges], 1 - _EDGES))
-    fall = float(np.median(edges[strong] / np.maximum(blurred[strong], 1e-6)))
-    return math.sqrt(max(_AGAIN**2 / max(fall**2 - 1, 1e-3) - _CALM**2, 0.0))
+    strong = np.argpartition(squares, -_few(squares))[-_few(squares) :]
+    fall_squared = np.median(squares[strong] / np.maximum(blurred[1:-1, 1:-1][ridges][strong], 1e-9))
+    return math.sqrt(max(_AGAIN**2 / max(float(fall_squared) - 1, 1e-3) - _CALM**2, 0.0))
+
+
+def _few(values: Floats32) -> int:
+    return math.ceil(_EDGES * values.size)
 
 
 @functools.cache
-def _inner_face(template: str, size: int) -> npt.NDArray[np.bool_]:
+def inner_face(template: str, size: int) -> npt.NDArray[np.bool_]:
     """An ellipse around the nose tip, 0.8 and 1 distances of the eyes in half width and half height."""
     shape = open_template(template, size)
     reach = float(np.linalg.norm(shape.points[1] - shape.points[0]))
@@ -207,22 +216,51 @@ def _inner_face(template: str, size: int) -> npt.NDArray[np.bool_]:
     return np.asarray(across**2 + down**2 <= 1)
 
 
-def _slope(plane: Floats) -> Floats:
-    down, across = np.gradient(plane)
-    return np.asarray(np.hypot(down, across), dtype=np.float64)
+class _BlurView(NamedTuple):
+    """What the blur is measured on: a part of the crop, and the blurs of it around the inner face, 2 px on every side."""
+
+    rows: slice
+    columns: slice
+    calm: tuple[Floats32, Floats32]
+    again: tuple[Floats32, Floats32]
+    inner: npt.NDArray[np.bool_]
 
 
-def _ridges(plane: Floats) -> npt.NDArray[np.bool_]:
-    """Where a plane is higher than on the two sides, across or down."""
-    wide = np.pad(plane, 1, mode="edge")
-    across = (plane > wide[1:-1, :-2] + 1e-9) & (plane >= wide[1:-1, 2:] - 1e-9)
-    down = (plane > wide[:-2, 1:-1] + 1e-9) & (plane >= wide[2:, 1:-1] - 1e-9)
-    return np.asarray(across | down)
+@functools.cache
+def _blur_view(template: str, size: int) -> _BlurView:
+    """Whatever lies outside the reach of both blurs is never looked at."""
+    inner, ratio = inner_face(template, size), size / 112
+    box = [(line.min(), line.max() + 1) for line in np.nonzero(inner)]
+    reach = math.ceil(3 * _CALM * ratio) + math.ceil(3 * _AGAIN * ratio) + 2
+    seen = [slice(max(low - reach, 0), min(high + reach, side)) for (low, high), side in zip(box, inner.shape, strict=True)]
+
+    def blurs(again: bool) -> tuple[Floats32, Floats32]:
+        matrices = []
+        for (low, high), part, side in zip(box, seen, inner.shape, strict=True):
+            matrix = _gaussian(side, _CALM * ratio)
+            matrix = _gaussian(side, _AGAIN * ratio) @ matrix if again else matrix
+            matrices.append(matrix[low - 2 : high + 2, part].astype(np.float32))
+        return matrices[0], np.ascontiguousarray(matrices[1].T)
+
+    return _BlurView(seen[0], seen[1], blurs(False), blurs(True), inner[tuple(slice(*ends) for ends in box)])
 
 
-def _smooth(plane: Floats, sigma_px: float) -> Floats:
-    """Gaussian blur, the border repeated."""
-    return np.asarray(_gaussian(plane.shape[0], sigma_px) @ plane @ _gaussian(plane.shape[1], sigma_px).T)
+def _slope_squared(plane: Floats32) -> Floats32:
+    """Squared gradient, but for the outermost pixels."""
+    down, across = plane[2:, 1:-1] - plane[:-2, 1:-1], plane[1:-1, 2:] - plane[1:-1, :-2]
+    down *= down
+    across *= across
+    down += across
+    down *= 0.25
+    return down
+
+
+def _ridges(plane: Floats32) -> npt.NDArray[np.bool_]:
+    """Where a plane is higher than on the two sides, across or down; but for the outermost pixels."""
+    middle = plane[1:-1, 1:-1]
+    across = (middle > plane[1:-1, :-2]) & (middle >= plane[1:-1, 2:])
+    down = (middle > plane[:-2, 1:-1]) & (middle >= plane[2:, 1:-1])
+    return np.asarray((across | down) & (middle > _FLAT))
 
 
 @functools.cache

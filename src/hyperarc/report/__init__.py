@@ -4,8 +4,11 @@ rooms.
 matplotlib, Pillow and Jinja are imported when something is drawn, not before.
 """
 
+from hyperarc.report.histograms import Histogram, histograms
 from hyperarc.report.page import (
     Card,
+    FacesToFaces,
+    FaceToFace,
     Listing,
     Plot,
     Report,
@@ -34,6 +37,9 @@ __all__ = [
     "TRAINING_FIELDS",
     "Card",
     "Curve",
+    "FaceToFace",
+    "FacesToFaces",
+    "Histogram",
     "Listing",
     "PairsFacts",
     "Plot",
@@ -48,6 +54,7 @@ __all__ = [
     "contact_sheet",
     "det_curve",
     "faces_section",
+    "histograms",
     "pair_tile",
     "pairs_section",
     "percent",

@@ -9,12 +9,13 @@ from types import TracebackType
 import numpy as np
 import numpy.typing as npt
 
+from hyperarc.data.face_set import FaceReader
 from hyperarc.data.formats.layout import leads_outside
 from hyperarc.data.formats.recordio import chunks, packed
 from hyperarc.data.formats.records import EXACT
 from hyperarc.data.manifest import Manifest
 from hyperarc.data.sources import Source
-from hyperarc.data.verification import Progress, sources_by_name
+from hyperarc.data.verification import Progress
 from hyperarc.errors import DataError
 from hyperarc.files import write_beside
 
@@ -85,7 +86,7 @@ def write_records(
     if folder.exists():
         raise DataError("refused to overwrite what stands there", where=folder, mend="remove it or name another place")
     kept = manifest.kept().relabelled()
-    by_code, people = sources_by_name(sources, kept), kept.people
+    reader, people = FaceReader(sources, kept), kept.people
     counted = len(people) if flat else len(people) + len(kept) + 1
     if counted > EXACT:
         what = "people" if flat else "faces and people"
@@ -101,9 +102,8 @@ def write_records(
         with RecordWriter(beside) as writer:
             for start in range(0, len(order), _TOLD_EVERY):
                 rows = order[start : start + _TOLD_EVERY]
-                for key, row, face in zip(range(start, len(order)), rows.tolist(), kept.faces(rows), strict=False):
-                    payload = by_code[kept.source_codes[row]].read(face)
-                    writer.add(first + key, float(kept.labels[row]), payload)
+                for key, row in enumerate(rows.tolist(), start=first + start):
+                    writer.add(key, float(kept.labels[row]), reader.read(row))
                 if progress:
                     progress(start + len(rows), len(order))
             if not flat:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -191,7 +191,7 @@ def blur_px(face: Pixels, template: str = "arcface_112") -> float:
         True
     """
     view = _blur_view(template, len(face))
-    luma = face[view.rows, view.columns].astype(np.float32) @ _LUMA.astype(np.float32)
+    luma: Floats32 = face[view.rows, view.columns].astype(np.float32) @ _LUMA.astype(np.float32)
     edges, blurred = (_slope_squared(down @ luma @ across) for down, across in (view.calm, view.again))
     ridges = view.inner & _ridges(edges)
     squares = edges[1:-1, 1:-1][ridges]
@@ -217,7 +217,7 @@ def inner_face(template: str, size: int) -> npt.NDArray[np.bool_]:
 
 
 class _BlurView(NamedTuple):
-    """What the blur is measured on: a part of the crop, and the blurs of it around the inner face, 2 px on every side."""
+    """What of a crop the blur is measured on, and the blurs of that part that give the inner face and 2 px around."""
 
     rows: slice
     columns: slice
@@ -232,7 +232,7 @@ def _blur_view(template: str, size: int) -> _BlurView:
     inner, ratio = inner_face(template, size), size / 112
     box = [(line.min(), line.max() + 1) for line in np.nonzero(inner)]
     reach = math.ceil(3 * _CALM * ratio) + math.ceil(3 * _AGAIN * ratio) + 2
-    seen = [slice(max(low - reach, 0), min(high + reach, side)) for (low, high), side in zip(box, inner.shape, strict=True)]
+    seen = [slice(max(a - reach, 0), min(b + reach, side)) for (a, b), side in zip(box, inner.shape, strict=True)]
 
     def blurs(again: bool) -> tuple[Floats32, Floats32]:
         matrices = []
@@ -245,14 +245,14 @@ def _blur_view(template: str, size: int) -> _BlurView:
     return _BlurView(seen[0], seen[1], blurs(False), blurs(True), inner[tuple(slice(*ends) for ends in box)])
 
 
-def _slope_squared(plane: Floats32) -> Floats32:
+def _slope_squared(plane: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Squared gradient, but for the outermost pixels."""
     down, across = plane[2:, 1:-1] - plane[:-2, 1:-1], plane[1:-1, 2:] - plane[1:-1, :-2]
     down *= down
     across *= across
     down += across
     down *= 0.25
-    return down
+    return np.asarray(down)
 
 
 def _ridges(plane: Floats32) -> npt.NDArray[np.bool_]:

@@ -34,6 +34,7 @@ MEANINGS = {
     "description": "a sentence or two, shown on the report",
     "seed": "of backbone, centers, batches, flips and dropout",
     "data.sampler": "how batches are put together, else a plain shuffle; see [Data](data.md#samplers)",
+    "data.augmentation": "what befalls faces in training; see [Data](data.md#augmentation)",
     "data.sources": "folders and zips; see [Data](data.md#sources)",
     "backbone.name": "one of `hyperarc.backbone_names()`",
     "backbone.embedding_dim": "length d of an embedding",
@@ -92,6 +93,8 @@ def _values(field: FieldInfo) -> str:
     inner = next((a for a in get_args(annotation) if a not in (type(None), ...)), annotation)
     kind = annotation if inspect.isclass(annotation) and get_origin(annotation) is None else inner
     word = "map" if get_origin(annotation) is dict else kinds.get(getattr(kind, "__name__", ""), "text")
+    if listed and ... not in get_args(annotation):
+        return "two numbers"
     return ("list of numbers" if listed else word) + _bounds(field)
 
 
@@ -117,6 +120,8 @@ def _default(field: FieldInfo) -> str:
         return "required"
     if value is None or value in ((), {}, ""):
         return "none"
+    if isinstance(value, tuple):
+        return f"`[{', '.join(f'{v:g}' if isinstance(v, float) else str(v) for v in value)}]`"
     return f"`{str(value).lower() if isinstance(value, bool) else f'{value:g}' if isinstance(value, float) else value}`"
 
 

@@ -18,8 +18,9 @@ from safetensors.torch import load_file, save_file
 
 import hyperarc
 import hyperarc.artifact as artifact_module
-from hyperarc.artifact import LIBRARIES, Card, open_artifact, save_artifact
+from hyperarc.artifact import open_artifact, save_artifact
 from hyperarc.backbones import create_backbone
+from hyperarc.card import LIBRARIES, Card
 from hyperarc.commands.show import Show
 from hyperarc.commands.train import Start, new_state, train
 from hyperarc.encoder import Encoder
@@ -262,7 +263,7 @@ def test_a_full_disk_leaves_the_old_artifact(
     def full(*_: Any) -> str:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(artifact_module, "_card_text", full)
+    monkeypatch.setattr(artifact_module, "card_text", full)
     with pytest.raises(HyperArcError, match="could not be written: the disk is full"):
         save_artifact(copied, *modules(recipe), recipe, PEOPLE, CARD)
     assert {p.name: p.read_bytes() for p in copied.iterdir()} == before

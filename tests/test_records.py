@@ -19,15 +19,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from hyperarc.data.face_set import FaceSet
 from hyperarc.data.formats.record_index import read_index, read_people, read_property, rebuild_index
-from hyperarc.data.formats.record_writer import RecordWriter, write_records
+from hyperarc.data.formats.record_writer import RecordWriter
 from hyperarc.data.formats.recordio import MAGIC, RecordFile, RecordLimits, chunks, packed
 from hyperarc.data.formats.records import RecordSource
+from hyperarc.data.manifest import Manifest
+from hyperarc.data.packing import Packing, pack
 from hyperarc.data.sources import ArraySource, FolderSource, Source, open_source
 from hyperarc.data.training_set import open_training_set
-from hyperarc.errors import DataError
+from hyperarc.errors import DataError, HyperArcError
 from hyperarc.faces.image import ImageLimits
 from hyperarc.recipe import Data
+
+
+def write_records(source: Source, manifest: Manifest, folder: Path, *, flat: bool = False) -> None:
+    pack(FaceSet((source,), manifest), folder, Packing("rec", flat=flat))
 
 
 def plain_records(rec: bytes) -> list[tuple[int, bytes]]:
@@ -123,11 +130,11 @@ def test_golden_faces(shared: Path, tmp_path: Path) -> None:
     assert [hashlib.sha256(source.read(face)).hexdigest() for face in faces] == [one["sha256"] for one in images]
     assert source.image(faces[0]).shape == (112, 112, 3)
     # what we make of these faces is the file that MXNet made of them
-    write_records(source, manifest, tmp_path / "ours", size=(112, 112))
+    write_records(source, manifest, tmp_path / "ours")
     for name in ("train.rec", "train.idx", "property"):
         assert (tmp_path / "ours" / name).read_bytes() == (golden / name).read_bytes()
-    with pytest.raises(DataError, match="refused to overwrite"):
-        write_records(source, manifest, tmp_path / "ours", size=(112, 112))
+    with pytest.raises(HyperArcError, match="refused to overwrite"):
+        write_records(source, manifest, tmp_path / "ours")
 
 
 def test_golden_flat_faces_with_a_label_vector(shared: Path) -> None:
@@ -155,7 +162,7 @@ def people_folder(root: Path) -> Path:
 def test_a_folder_comes_back(tmp_path: Path, flat: bool) -> None:
     folder = FolderSource(people_folder(tmp_path / "people"))
     manifest = folder.scan()
-    write_records(folder, manifest, tmp_path / "packed", size=(112, 112), flat=flat)
+    write_records(folder, manifest, tmp_path / "packed", flat=flat)
     rec = (tmp_path / "packed" / "train.rec").read_bytes()
     found = {plain_record(data)[1]: (at, *plain_record(data)) for at, data in plain_records(rec)}
     lines = (tmp_path / "packed" / "train.idx").read_text().splitlines()
@@ -228,7 +235,7 @@ def test_a_file_that_changes_under_us_is_noticed(tmp_path: Path) -> None:
 
 def test_without_an_index_it_is_rebuilt(tmp_path: Path) -> None:
     folder = FolderSource(people_folder(tmp_path / "people"))
-    write_records(folder, folder.scan(), tmp_path / "packed", size=(112, 112))
+    write_records(folder, folder.scan(), tmp_path / "packed")
     whole = RecordSource(tmp_path / "packed").scan()
     (tmp_path / "packed" / "train.idx").unlink()
     assert RecordSource(tmp_path / "packed").scan().table.equals(whole.table)
@@ -438,13 +445,13 @@ def test_writing_refuses_what_cannot_be_read_back(tmp_path: Path) -> None:
     for name in ("a\nb", "../a", "C:a"):
         source = ArraySource(crops, ["ann", name])
         with pytest.raises(DataError, match="expected names of folders, got"):
-            write_records(source, source.scan(), tmp_path / "x", size=(112, 112))
+            write_records(source, source.scan(), tmp_path / "x")
     assert not list(tmp_path.iterdir())
 
 
 def test_recipes_train_on_records(tmp_path: Path) -> None:
     folder = FolderSource(people_folder(tmp_path / "people"))
-    write_records(folder, folder.scan(), tmp_path / "packed", size=(112, 112))
+    write_records(folder, folder.scan(), tmp_path / "packed")
     (tmp_path / "packed" / "train.idx").unlink()
     faces = open_training_set(Data(sources=({"path": str(tmp_path / "packed")},)))  # type: ignore[arg-type]
     assert faces.kept.people == ("ann", "bob/sister", "carl")

@@ -130,8 +130,11 @@ def test_missing_and_unfit_places_are_explained(folder: Path, tmp_path: Path) ->
     with pytest.raises(DataError, match=r"1 pictures directly at the top \('1\.png'\)"):
         open_source(tmp_path / "empty").scan()
     (tmp_path / "note.txt").write_text("x")
+    with pytest.raises(DataError, match=r"note\.txt:1: expected a header .*; got 'x'"):
+        open_source(tmp_path / "note.txt").scan()
+    (tmp_path / "note.bin").write_bytes(b"\0x")
     with pytest.raises(DataError, match="a file that is none of them"):
-        open_source(tmp_path / "note.txt")
+        open_source(tmp_path / "note.bin")
     (tmp_path / "cut.zip").write_bytes(b"PK\x03\x04" + b"\0" * 50)
     with pytest.raises(DataError, match="expected a zip"):
         ZipSource(tmp_path / "cut.zip")

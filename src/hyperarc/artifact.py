@@ -7,73 +7,89 @@
     head.safetensors      centers and margin state, kept for fine-tuning and purification
     people.txt            who the centers are, one person a line, in label order
 
+One imported from an ONNX file holds model.onnx instead of the weights, and neither recipe nor head:
+
+    model.onnx            the graph with its weights, in one file, with one output
+    contract.json         the input contract as the user stated it, with the digest of model.onnx
+    card.md               where the file came from, licence, SHA-256, opset, producer
+
 Nothing in it is pickled, so that reading a stranger's artifact runs none of their code.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
-import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from importlib import metadata
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import yaml
 from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from hyperarc.backbones import create_backbone
+from hyperarc.card import Card, card_text, onnx_card_text
 from hyperarc.contract import Contract
 from hyperarc.encoder import Encoder
 from hyperarc.errors import ArtifactError
 from hyperarc.files import write_beside
 from hyperarc.heads.head import Head, create_head
+from hyperarc.onnx_backbone import OnnxBackbone
+from hyperarc.onnx_graph import OnnxGraph, parse_graph
 from hyperarc.recipe import Recipe
 from hyperarc.recipe_file import load_recipe
 
-LIBRARIES = ("hyperarc", "torch", "numpy", "safetensors", "pillow")
-
-
-@dataclass(frozen=True)
-class Card:
-    """What a reader must know before using the weights.
-
-    Attributes:
-        data: name -> plain value: sources, people, faces, licence ...
-        training: name -> plain value: steps, epochs, seconds, device, seed ...
-        metrics: name -> text, each with its conditions.
-    """
-
-    data: Mapping[str, object] = field(default_factory=dict)
-    training: Mapping[str, object] = field(default_factory=dict)
-    metrics: Mapping[str, object] = field(default_factory=dict)
+MODEL = "model.onnx"
+_DIGITS = 16  # of a SHA-256 that a contract names
 
 
 @dataclass(frozen=True)
 class Artifact:
-    """An opened artifact folder; built by :func:`open_artifact`."""
+    """An opened artifact folder; built by :func:`open_artifact`.
+
+    Attributes:
+        path: the folder.
+        contract: of the embeddings.
+        recipe: it was trained by, or None when it was imported from an ONNX file.
+    """
 
     path: Path
     contract: Contract
-    recipe: Recipe
+    recipe: Recipe | None
+
+    @property
+    def backbone_name(self) -> str:
+        """The backbone's, or model.onnx."""
+        return MODEL if self.recipe is None else self.recipe.backbone.name
 
     def backbone(self) -> nn.Module:
         """The backbone with its trained weights, in eval mode."""
+        if self.recipe is None:
+            return self._onnx_backbone().eval()
         backbone = build_backbone(self.recipe)
         _load(backbone, self.path / "weights.safetensors", self.contract.model)
         return backbone.eval()
 
+    def require_recipe(self, what: str) -> Recipe:
+        """The recipe, or :class:`ArtifactError` saying that ``what`` is not to be had of an imported artifact."""
+        if self.recipe is None:
+            raise ArtifactError(
+                f"expected an artifact that training left, with {what}; this one was imported from an ONNX file, "
+                "which has embeddings only",
+                where=self.path,
+                mend="embed and judge with it, or name an artifact that holds weights.safetensors",
+            )
+        return self.recipe
+
     def head(self) -> Head:
         """The head with its trained centers and margin state."""
+        recipe = self.require_recipe("a head (centers and margin state)")
         people = self.people()
         if len(people) < 2:
             raise ArtifactError(f"expected at least 2 people, got {len(people)}", where=self.path / "people.txt")
-        head = build_head(self.recipe, len(people))
+        head = build_head(recipe, len(people))
         _load(head, self.path / "head.safetensors")
         return head.eval()
 
@@ -84,6 +100,19 @@ class Artifact:
     def encoder(self, *, device: torch.device | str = "cpu", batch_size: int = 32) -> Encoder:
         """The backbone with its contract, ready to embed."""
         return Encoder(self.backbone(), self.contract, device=device, batch_size=batch_size)
+
+    def _onnx_backbone(self) -> OnnxBackbone:
+        path, contract = self.path / MODEL, self.contract
+        backbone = OnnxBackbone(
+            parse_graph(_content(path, contract.model), path), size=(contract.height, contract.width)
+        )
+        if backbone.embedding_dim != contract.embedding_dim:
+            raise ArtifactError(
+                f"contract.json says {contract.embedding_dim} values an embedding, it returns {backbone.embedding_dim}",
+                where=path,
+                mend="import the ONNX file again",
+            )
+        return backbone
 
 
 def build_backbone(recipe: Recipe) -> nn.Module:
@@ -122,7 +151,25 @@ def save_artifact(
         (folder / "contract.json").write_text(contract.model_dump_json(indent=2) + "\n", encoding="utf-8")
         (folder / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
         (folder / "people.txt").write_text("".join(f"{' '.join(p.split())}\n" for p in people), encoding="utf-8")
-        (folder / "card.md").write_text(_card_text(recipe, contract, card), encoding="utf-8")
+        (folder / "card.md").write_text(card_text(recipe, contract, card), encoding="utf-8")
+    return contract
+
+
+def save_onnx_artifact(path: Path, graph: OnnxGraph, contract: Contract, facts: Mapping[str, object]) -> Contract:
+    """Write an artifact folder of an ONNX graph, whole or not at all; returns the contract with the graph's digest.
+
+    Args:
+        path: the folder.
+        graph: with one output that may be the embedding.
+        contract: its input, as stated; ``model`` is filled in.
+        facts: name -> plain value for the card: source, licence, opset ...
+    """
+    contract = contract.model_copy(update={"model": graph.sha256[:_DIGITS]})
+    with write_beside(path) as folder:
+        folder.mkdir()
+        (folder / MODEL).write_bytes(graph.content)
+        (folder / "contract.json").write_text(contract.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        (folder / "card.md").write_text(onnx_card_text(path.name, contract, facts), encoding="utf-8")
     return contract
 
 
@@ -141,9 +188,11 @@ def open_artifact(path: Path | str) -> Artifact:
     except ValidationError as error:
         raise ArtifactError(f"not a contract: {error.errors()[0]['msg']}", where=path / "contract.json") from None
     recipe = path / "recipe.yaml"
-    if not recipe.is_file():
+    if recipe.is_file():
+        return Artifact(path, contract, load_recipe(str(recipe)))
+    if not (path / MODEL).is_file():
         raise ArtifactError("missing from the artifact", where=recipe)
-    return Artifact(path, contract, load_recipe(str(recipe)))
+    return Artifact(path, contract, None)
 
 
 def load_encoder(path: Path | str, *, device: torch.device | str = "cpu", batch_size: int = 32) -> Encoder:
@@ -164,7 +213,7 @@ def _state(module: nn.Module) -> dict[str, Tensor]:
     return {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
 
 
-def _load(module: nn.Module, path: Path, digest: str = "") -> None:
+def _content(path: Path, digest: str = "") -> bytes:
     if not path.is_file():
         raise ArtifactError("missing from the artifact", where=path)
     content = path.read_bytes()
@@ -174,6 +223,11 @@ def _load(module: nn.Module, path: Path, digest: str = "") -> None:
             where=path,
             mend="copy the whole artifact again from where it came",
         )
+    return content
+
+
+def _load(module: nn.Module, path: Path, digest: str = "") -> None:
+    content = _content(path, digest)
     try:
         module.load_state_dict(load(content))
     except SafetensorError as error:
@@ -183,7 +237,7 @@ def _load(module: nn.Module, path: Path, digest: str = "") -> None:
 
 
 def _weights_digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()[:16]
+    return hashlib.sha256(content).hexdigest()[:_DIGITS]
 
 
 def _text(path: Path) -> str:
@@ -193,26 +247,3 @@ def _text(path: Path) -> str:
         raise ArtifactError("missing from the artifact", where=path) from None
     except UnicodeDecodeError as error:
         raise ArtifactError("not a text file", where=path) from error
-
-
-def _card_text(recipe: Recipe, contract: Contract, card: Card) -> str:
-    facts = {
-        "name": recipe.name,
-        "contract": contract.digest,
-        "margin": recipe.head.margin,
-        "backbone": recipe.backbone.name,
-        "seed": recipe.seed,
-        "data": dict(card.data),
-        "training": dict(card.training),
-        "metrics": dict(card.metrics),
-        "versions": {"python": platform.python_version()} | {name: metadata.version(name) for name in LIBRARIES},
-    }
-    front = yaml.safe_dump(json.loads(json.dumps(facts)), sort_keys=False, allow_unicode=True)
-    rows = "\n".join(f"| {name} | {value} |" for name, value in card.metrics.items())
-    return (
-        f"---\n{front}---\n\n# {recipe.name}\n\n{recipe.description.strip()}\n\n"
-        f"A {recipe.backbone.name} trained with {recipe.head.margin}; contract `{contract.digest}`.\n\n"
-        f"| metric | value |\n|---|---|\n{rows}\n\n"
-        f"Licence of the data: {card.data.get('licence', 'unknown')}. "
-        "Judge the model on your own people before you rely on it.\n"
-    )

@@ -24,6 +24,7 @@ app = typer.Typer(
 
 Overrides = Annotated[list[str] | None, typer.Argument(help="key=value changes, such as head.margin=cosface.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
+Triple = tuple[float, float, float]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No notes and no progress bars.")]
 
 
@@ -100,6 +101,88 @@ def evaluate(
 
 
 @app.command()
+def embed(
+    data: Annotated[Path, typer.Argument(help="Aligned faces: folder, zip, .rec, or a manifest (.parquet).")],
+    out: Annotated[Path, typer.Argument(help="A .parquet, or a .npy with its table of faces beside it.")],
+    artifact: Annotated[Path, typer.Option(help="Artifact folder.")],
+    batch_size: Annotated[int, typer.Option(min=1, help="Faces per forward pass.")] = 32,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ...")] = "cpu",
+    workers: Annotated[int, typer.Option(min=1, help="Threads that decode while the model works.")] = 2,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Embed every kept face, with its norm; started again after a kill it goes on, to the same bytes."""
+    from hyperarc.commands.embed import Job
+    from hyperarc.commands.embed import embed as run_embed
+    from hyperarc.commands.show import Show
+
+    done = run_embed(data, out, Job(artifact, device, batch_size, workers), Show(quiet=quiet))
+    _print(done, f"{out}: {done['faces']} faces, {done['embedding_dim']}-d, contract {done['contract']}", as_json)
+
+
+@app.command("import")
+def import_(
+    file: Annotated[Path, typer.Argument(help="ONNX file of a model that embeds aligned faces.")],
+    out: Annotated[Path, typer.Argument(help="Artifact folder to make.")],
+    like: Annotated[str | None, typer.Option(help="Color, mean and std of arcface_torch, adaface, mxnet ...")] = None,
+    color: Annotated[str | None, typer.Option(help="rgb or bgr: the order the model was trained with.")] = None,
+    mean: Annotated[Triple | None, typer.Option(help="Per channel, gray levels 0..255.")] = None,
+    std: Annotated[Triple | None, typer.Option(help="Per channel: input = (pixel - mean) / std.")] = None,
+    template: Annotated[str | None, typer.Option(help="Landmark template; default by the crop's shape.")] = None,
+    flip: Annotated[str, typer.Option(help="sum: add the embedding of the mirror image; none: do not.")] = "sum",
+    height: Annotated[int | None, typer.Option(help="Crop, in px; only where the graph leaves it open.")] = None,
+    width: Annotated[int | None, typer.Option(help="As --height.")] = None,
+    output: Annotated[str | None, typer.Option(help="Output to take, where several may be the embedding.")] = None,
+    source: Annotated[str | None, typer.Option(help="Where the file came from, for the card.")] = None,
+    licence: Annotated[str, typer.Option(help="Of the weights, for the card.")] = "unknown",
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Make an artifact of an ONNX file, checked by running it, for every command that takes one."""
+    from hyperarc.commands.importing import Stated, import_onnx
+    from hyperarc.commands.show import Show
+
+    pixels = {"color": color, "mean": mean, "std": std, "template": template, "flip": flip}
+    stated = Stated(like, pixels, (height, width), output, {"source": source or file.name, "licence": licence})
+    done = import_onnx(file, out, stated, Show(quiet=quiet))
+    lines = [f"{name:14} {value}" for name, value in done["contract"].items()]
+    _print(done, "\n".join([*lines, f"artifact {out}, contract {done['digest']}"]), as_json)
+
+
+@app.command()
+def overlap(
+    train: Annotated[Path, typer.Argument(help="Faces to train on: folder, zip, .rec or manifest (.parquet).")],
+    test: Annotated[Path, typer.Argument(help="Faces to test with, likewise.")],
+    artifact: Annotated[Path | None, typer.Option(help="Artifact folder; without it names alone are compared.")] = None,
+    cosine: Annotated[
+        float | None, typer.Option(help="From which on two people look alike; by default chosen from the data.")
+    ] = None,
+    names: Annotated[bool, typer.Option("--names/--no-names", help="Compare names.")] = True,
+    faces_per_person: Annotated[int, typer.Option(min=1, help="Faces of a person that are embedded at most.")] = 20,
+    out: Annotated[Path | None, typer.Option(help="Folder for results; default runs/overlap-TRAIN-TEST.")] = None,
+    undo: Annotated[bool, typer.Option("--undo", help="Take back the marks in manifest TRAIN that name TEST.")] = False,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ...")] = "cpu",
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Find people of a test set among those to train on, and mark them in the manifest."""
+    from hyperarc.commands.comparison import Comparison
+    from hyperarc.commands.overlap import closing_line, find_overlap, undo_overlap
+    from hyperarc.commands.show import Show
+
+    if undo:
+        told = undo_overlap(train, test, out)
+        _print(told, f"{told['faces_taken_back']:,} of {told['faces']:,} faces kept again: {told['manifest']}", as_json)
+        return
+    if artifact is None and (cosine is not None or not names):
+        raise typer.BadParameter("without --artifact names alone can be compared")
+    comparison = Comparison(artifact, cosine, names, faces_per_person, device)
+    told = find_overlap(train, test, comparison, out, Show(quiet=quiet))
+    files = "\n".join(f"{name:<8} {told[name]}" for name in ("manifest", "table", "report"))
+    _print(told, f"{closing_line(told)}\n{files}", as_json)
+
+
+@app.command()
 def plots(
     names: Annotated[
         list[str] | None, typer.Argument(help="Figures, or losses such as arcface; none draws all comparing figures.")
@@ -118,34 +201,76 @@ def plots(
 
 
 @app.command()
+def align(
+    source: Annotated[Path, typer.Argument(help="Folder of photos and videos, best person/photo; or a zip, .rec ...")],
+    target: Annotated[Path, typer.Argument(help="Folder to make: crops, faces.parquet, align.csv, report.html.")],
+    policy: Annotated[str, typer.Option(help="Which face of a photo: central, largest or all.")] = "central",
+    size: Annotated[int, typer.Option(help="Height of a crop in pixels.")] = 112,
+    template: Annotated[str, typer.Option(help="arcface_112 or sphereface_112x96.")] = "arcface_112",
+    detector: Annotated[str, typer.Option(help="A detector's name, or its ONNX file.")] = "yunet",
+    kind: Annotated[str, typer.Option(help="Files of the crops: jpg (quality 95), png or webp (lossless).")] = "jpg",
+    every_s: Annotated[float, typer.Option(help="Videos: seconds between the frames looked at.", min=0.0)] = 1.0,
+    leave_out_doubtful: Annotated[
+        bool, typer.Option("--leave-out-doubtful", help="The manifest leaves doubtful crops out.")
+    ] = False,
+    threads: Annotated[int, typer.Option(help="Photos looked at at a time.", min=1)] = 2,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Detect faces in photos and cut them out, aligned; goes on where it was stopped."""
+    from hyperarc.commands.align import Alignment
+    from hyperarc.commands.align import align as run_align
+    from hyperarc.commands.show import Show
+    from hyperarc.faces.cutting import Cutting
+
+    cutting = Cutting(policy=policy, size=size, template=template)
+    asked = Alignment(cutting, detector, every_s, kind, leave_out_doubtful, threads)
+    done = run_align(source, target, asked, Show(quiet=quiet))
+    _print(
+        done,
+        f"{target}: {done['faces']} faces of {done['photos_with_faces']} of {done['photos']} photos, "
+        f"{done['doubtful']} doubtful\nreport {target / 'report.html'}",
+        as_json,
+    )
+
+
+@app.command()
 def pack(
-    source: Annotated[Path, typer.Argument(help="Folder, zip or .rec of aligned faces, person/face.")],
-    target: Annotated[Path, typer.Argument(help="Folder to make, with train.rec in it; with --pairs a .bin.")],
+    source: Annotated[str, typer.Argument(help="Faces of any kind: folder, zip, tar, .rec, Parquet, list, manifest.")],
+    target: Annotated[Path, typer.Argument(help="X.zip, X.tar, X.parquet, or a folder for train.rec; of pairs X.bin.")],
+    to: Annotated[str | None, typer.Option(help="rec, zip, tar, parquet, folder or list; else by the ending.")] = None,
+    shard_faces: Annotated[int | None, typer.Option(help="A folder of tar or Parquet shards of so many faces.")] = None,
+    shard_mb: Annotated[float | None, typer.Option(help="The same, of so many MiB at most.")] = None,
+    shuffle: Annotated[int | None, typer.Option(help="Seed of a random order of the faces; not for rec.")] = None,
     pairs: Annotated[str | None, typer.Option(help="pairs.txt, CFP's protocol folder, or a CSV a,b,same.")] = None,
     protocol: Annotated[str, typer.Option(help="Of the pairs: lfw, cfp_ff, cfp_fp or pairs.")] = "pairs",
     flat: Annotated[bool, typer.Option("--flat", help="Every record a face, without records of people.")] = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Pack faces into InsightFace's train.rec, train.idx and property, or pairs of faces into a .bin."""
-    from hyperarc.commands.pack import pack_faces, pack_pairs
+    """Pack faces into one file or folder: train.rec, zip, tar shards, Parquet; or pairs of faces into a .bin."""
+    from hyperarc.commands.pack import kind_of, pack_faces, pack_pairs
     from hyperarc.commands.show import Show
+    from hyperarc.data.formats.face_writer import ShardLimits
+    from hyperarc.data.packing import Packing
 
     if pairs is None:
-        done = pack_faces(source, target, Show(quiet=quiet), flat=flat)
+        shards = ShardLimits(shard_faces, None if shard_mb is None else int(shard_mb * 2**20))
+        packing = Packing(to or kind_of(target), shards, flat, shuffle)
+        done = pack_faces(source, target, Show(quiet=quiet), packing)
     else:
-        done = pack_pairs({"protocol": protocol, "faces": str(source), "pairs": pairs}, target, Show(quiet=quiet))
+        done = pack_pairs({"protocol": protocol, "faces": source, "pairs": pairs}, target, Show(quiet=quiet))
     _print(done, f"{target}: {done['faces']} faces", as_json)
 
 
 @app.command()
 def unpack(
-    source: Annotated[Path, typer.Argument(help="A .rec, a folder with train.rec, or a .bin of pairs.")],
+    source: Annotated[str, typer.Argument(help="Faces of any kind, or a .bin of pairs.")],
     target: Annotated[Path, typer.Argument(help="Folder to make: person/face; of a .bin faces/ and pairs.csv.")],
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Unpack a .rec into person folders, or a .bin into faces and their list of pairs."""
+    """Unpack faces of any kind into person folders, or a .bin into faces and their list of pairs."""
     from hyperarc.commands.show import Show
     from hyperarc.commands.unpack import unpack as run_unpack
 

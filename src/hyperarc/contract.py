@@ -53,6 +53,21 @@ class Contract(BaseModel):
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
 
 
+CONVENTIONS: dict[str, dict[str, str | tuple[float, float, float]]] = {
+    "arcface_torch": {"color": "rgb", "mean": (127.5, 127.5, 127.5), "std": (127.5, 127.5, 127.5)},
+    "adaface": {"color": "bgr", "mean": (127.5, 127.5, 127.5), "std": (127.5, 127.5, 127.5)},
+    "magface": {"color": "bgr", "mean": (0.0, 0.0, 0.0), "std": (255.0, 255.0, 255.0)},
+    "npt": {"color": "rgb", "mean": (127.5, 127.5, 127.5), "std": (128.0, 128.0, 128.0)},
+    "mxnet": {"color": "rgb", "mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)},
+    "imagenet": {"color": "rgb", "mean": (123.675, 116.28, 103.53), "std": (58.395, 57.12, 57.375)},
+}
+"""Color order, mean and std that released models were trained with, by name, as the authors' code has them.
+
+InsightFace's MXNet graphs subtract and scale in their first nodes, so they take raw pixels. ``imagenet`` is
+(x / 255 - mean) / std with torchvision's mean (0.485, 0.456, 0.406) and std (0.229, 0.224, 0.225).
+"""
+
+
 def require_same(ours: Contract, theirs: Contract, *, where: object = None) -> None:
     """Raise :class:`ContractError` naming the differing fields unless both contracts are equal.
 

@@ -9,7 +9,10 @@ import re
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from hyperarc.frozen import Frozen
+from hyperarc.recipe_augmentation import Augmentation
 
 
 class YamlLoader(yaml.SafeLoader):
@@ -26,12 +29,6 @@ for _side in (YamlLoader, YamlDumper):
     )
 
 
-class Frozen(BaseModel):
-    """Base of all recipe sections: frozen, and every key must be known."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
 class DrawnData(Frozen):
     """Faces drawn by the program itself; see :mod:`hyperarc.data.drawn`."""
 
@@ -44,9 +41,9 @@ class DrawnData(Frozen):
 
 
 class SourceData(Frozen):
-    """One folder or zip of person folders, a ``.rec``, or a manifest (``.parquet``) with its marks."""
+    """One folder, zip or tar of person folders, a ``.rec``, a list, or a manifest (``.parquet``) with its marks."""
 
-    path: str = Field(description="folder, .zip, .rec or manifest; ${NAME} is taken from the environment")
+    path: str = Field(description="folder, .zip, .tar, .rec, list or manifest; ${NAME} is taken from the environment")
     color: Literal["rgb", "bgr"] = Field(
         "rgb", description="bgr: red and blue are exchanged in all files, and put right on reading"
     )
@@ -108,6 +105,7 @@ class Data(Frozen):
     min_faces: int = Field(1, ge=1, description="people with fewer faces are left out")
     sampler: Sampler = Sampler()
     flip: bool = Field(True, description="mirror every second face at random, as all recipes of the family do")
+    augmentation: Augmentation = Augmentation()
     verify: bool = Field(True, description="decode every face once before training and leave the unreadable out")
     cache_mb: int = Field(4096, ge=0, description="decoded faces kept in memory, MiB; later epochs decode nothing")
     workers: int = Field(0, ge=0, le=64, description="decoding processes")

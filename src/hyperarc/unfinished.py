@@ -39,7 +39,12 @@ class Unfinished:
         self.content = folder / _CONTENT
         self._parts = folder / _PARTS
         self._parts.mkdir(exist_ok=True)
-        self.resumed = self.content.exists() or any(self._parts.iterdir())
+        self.resumed = self.begun
+
+    @property
+    def begun(self) -> bool:
+        """Whether there are parts or content."""
+        return self.content.exists() or any(self._parts.iterdir())
 
     def part(self, name: str) -> Path:
         """The path of a part; a part that exists is whole."""
@@ -90,7 +95,12 @@ def continue_work(target: Path, plan: Mapping[str, Any]) -> Iterator[Unfinished]
         with _locked(folder, target):
             _require_same_plan(folder, target, plan)
             work = Unfinished(folder)
-            yield work
+            try:
+                yield work
+            except BaseException:
+                if not work.begun:  # nothing worth going on from
+                    shutil.rmtree(folder, ignore_errors=True)
+                raise
             flush(work.content)
             os.replace(work.content, target)
             shutil.rmtree(folder, ignore_errors=True)

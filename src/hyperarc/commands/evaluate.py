@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from hyperarc.artifact import open_artifact
+from hyperarc.commands.aligned import warn_unaligned
 from hyperarc.commands.show import Show
-from hyperarc.contract import Contract
+from hyperarc.data.crops import cut, read_crops
 from hyperarc.data.drawn.source import drawn_pairs
 from hyperarc.data.face_set import FaceSet, open_faces
 from hyperarc.data.formats.pair_pack import PairPack
 from hyperarc.encoder import Encoder
 from hyperarc.errors import DataError, HyperArcError, unknown_name
 from hyperarc.faces.image import Pixels
+from hyperarc.protocols.color_order import ColorOrder, compare_color_orders, sample_pairs
 from hyperarc.protocols.pairs import (
     Pairs,
     PairsResult,
@@ -30,6 +33,8 @@ from hyperarc.protocols.pairs import (
 )
 from hyperarc.recipe import Evaluation
 from hyperarc.recipe_file import expand_path
+
+_THREADS = 2  # that decode while the encoder works
 
 
 @dataclass(frozen=True)
@@ -70,32 +75,23 @@ def require_files(evaluations: Sequence[Evaluation]) -> None:
 
 def judge(encoder: Encoder, evaluation: Evaluation, show: Show) -> Judgement:
     """Judge an encoder by one evaluation."""
-    pairs, faces = pairs_and_faces(evaluation)
-    row_of = rows_by_key(faces)
-    wanted = [key for key in pairs.faces() if key in row_of]
-    done = 0
-    with show.progress(f"embedding {pairs.name}") as tell:
-
-        def advance(count: int) -> None:
-            nonlocal done
-            done += count
-            tell(done, len(wanted))
-
-        embedded = encoder.embed_batches(_crops(faces, [row_of[key] for key in wanted], encoder), advance)
-    result = evaluate_pairs(
-        pairs,
-        dict(zip(wanted, embedded.vectors, strict=True)),
-        contract=encoder.contract,
-        data=faces.name,
-        device=str(encoder.device),
-    )
-    return Judgement(result, faces, row_of)
+    return _embedded(encoder, evaluation, show).judgement()
 
 
 def evaluate(artifact: Path, protocol: Mapping[str, str | None], device: str, show: Show) -> Judgement:
-    """Judge the artifact at ``artifact`` by a protocol given as the fields of a recipe's evaluation."""
+    """Judge the artifact at ``artifact`` by a protocol given as the fields of a recipe's evaluation.
+
+    Warns when the faces score better with red and blue exchanged.
+    """
     evaluation = evaluation_of(protocol)
-    return judge(open_artifact(artifact).encoder(device=device), evaluation, show)
+    embedded = _embedded(open_artifact(artifact).encoder(device=device), evaluation, show)
+    judgement, order = embedded.judgement(), embedded.color_order(show)
+    if order is None:
+        return judgement
+    if order.exchanged_is_better:
+        show.note(f"warning: {order.warning()}")
+    conditions = judgement.result.conditions | order.conditions()
+    return replace(judgement, result=replace(judgement.result, conditions=conditions))
 
 
 def evaluation_of(protocol: Mapping[str, str | None]) -> Evaluation:
@@ -133,17 +129,63 @@ def rows_by_key(faces: FaceSet) -> dict[str, int]:
     return {face_key(face): row for row, face in enumerate(faces.manifest.column("face").tolist())}
 
 
-def _crops(faces: FaceSet, rows: Sequence[int], encoder: Encoder) -> Iterator[Pixels]:
-    for start in range(0, len(rows), encoder.batch_size):
-        yield np.stack([_crop(faces, row, encoder.contract) for row in rows[start : start + encoder.batch_size]])
+@dataclass(frozen=True, eq=False)
+class _Embedded:
+    """The faces of a list of pairs with their embeddings by key."""
 
+    encoder: Encoder
+    pairs: Pairs
+    faces: FaceSet
+    row_of: dict[str, int]
+    vectors: dict[str, NDArray[np.float32]]
 
-def _crop(faces: FaceSet, row: int, contract: Contract) -> Pixels:
-    image = faces.image(row)
-    if image.shape[:2] != (contract.height, contract.width):
-        raise DataError(
-            f"expected a face of {contract.width}x{contract.height} pixels, got {image.shape[1]}x{image.shape[0]}",
-            where=faces.reader.where(row),
-            mend="align the faces to the contract's size first",
+    def judgement(self) -> Judgement:
+        result = evaluate_pairs(
+            self.pairs,
+            self.vectors,
+            contract=self.encoder.contract,
+            data=self.faces.name,
+            device=str(self.encoder.device),
         )
-    return image
+        return Judgement(result, self.faces, self.row_of)
+
+    def color_order(self, show: Show) -> ColorOrder | None:
+        """A sample of the pairs embedded again with red and blue exchanged; None where there are too few pairs."""
+        rows = sample_pairs(self.pairs, self.vectors)
+        if not len(rows):
+            return None
+        keys = sorted({key for row in rows for key in (self.pairs.first[row], self.pairs.second[row])})
+        with show.progress("colors exchanged") as tell:
+            vectors = _embed(self.encoder, self.faces, [self.row_of[key] for key in keys], tell, exchange=True)
+        return compare_color_orders(self.pairs, rows, self.vectors, dict(zip(keys, vectors, strict=True)))
+
+
+def _embedded(encoder: Encoder, evaluation: Evaluation, show: Show) -> _Embedded:
+    pairs, faces = pairs_and_faces(evaluation)
+    warn_unaligned(faces, encoder.contract, show)
+    row_of = rows_by_key(faces)
+    wanted = [key for key in pairs.faces() if key in row_of]
+    with show.progress(f"embedding {pairs.name}") as tell:
+        vectors = _embed(encoder, faces, [row_of[key] for key in wanted], tell)
+    return _Embedded(encoder, pairs, faces, row_of, dict(zip(wanted, vectors, strict=True)))
+
+
+def _embed(
+    encoder: Encoder, faces: FaceSet, rows: Sequence[int], tell: Callable[[int, int], None], *, exchange: bool = False
+) -> NDArray[np.float32]:
+    """Raw embeddings of faces by row; with ``exchange`` of their crops with red and blue exchanged."""
+    done = 0
+
+    def advance(count: int) -> None:
+        nonlocal done
+        done += count
+        tell(done, len(rows))
+
+    def crops() -> Iterator[Pixels]:
+        batches = cut(np.array(rows, np.int64), encoder.batch_size)
+        for batch in read_crops(faces.reader, batches, encoder.contract, threads=_THREADS):
+            for error in batch.unreadable.values():
+                raise error
+            yield batch.crops[..., ::-1] if exchange else batch.crops
+
+    return encoder.embed_batches(crops(), advance).vectors

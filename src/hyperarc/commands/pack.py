@@ -1,4 +1,4 @@
-"""``hyperarc pack``: faces into InsightFace's record files, pairs of faces into a verification pack."""
+"""``hyperarc pack``: faces into one file or folder of another kind, pairs of faces into a verification pack."""
 
 from __future__ import annotations
 
@@ -12,33 +12,40 @@ from hyperarc.commands.evaluate import evaluation_of, pairs_and_faces, rows_by_k
 from hyperarc.commands.show import Show
 from hyperarc.data.face_set import open_faces
 from hyperarc.data.formats.pair_pack import write_pair_pack
-from hyperarc.data.formats.record_writer import write_records
-from hyperarc.data.manifest import Manifest
-from hyperarc.data.verification import verify_faces
+from hyperarc.data.packing import Packing, one_size, pack
 from hyperarc.errors import DataError
 from hyperarc.protocols.pairs import Pairs
 
 PACK = ".bin"
+_KINDS = {".zip": "zip", ".tar": "tar", ".parquet": "parquet"}
 
 
-def pack_faces(source: Path, target: Path, show: Show, *, flat: bool) -> dict[str, Any]:
+def pack_faces(source: str | Path, target: Path, show: Show, packing: Packing) -> dict[str, Any]:
     """Pack every face of ``source`` that can be read; the facts of what was done."""
     require_absent(target)
-    if target.suffix in (PACK, ".rec"):
+    if packing.kind == "rec" and target.suffix in (PACK, ".rec"):
         mend = "give --pairs" if target.suffix == PACK else "give a folder to make; it will hold train.rec"
         raise DataError("expected the name of a folder", where=target, mend=mend)
-    opened = open_faces(source)
-    with show.progress("verifying faces") as tell:
-        manifest = verify_faces(opened.sources, opened.manifest, progress=tell)
-    for found in manifest.findings:
+    if packing.shards and target.suffix in _KINDS:
+        raise DataError("expected the name of a folder for shards", where=target, mend=f"call it {target.stem}")
+    done = pack(open_faces(source), target, packing, show.progress)
+    for found in done.findings:
         show.note(str(found))
-    kept = manifest.kept()
-    size = _one_size(kept)
-    with show.progress("packing") as tell:
-        write_records(opened.sources, kept, target, size=size, flat=flat, progress=tell)
-    findings = [str(found) for found in manifest.findings]
-    facts = {"target": str(target), "faces": len(kept), "people": kept.num_people}
-    return facts | {"width": size[0], "height": size[1], "findings": findings}
+    facts = {"target": str(target), "kind": packing.kind, "faces": len(done.manifest)}
+    facts |= {"people": done.manifest.num_people, "findings": [str(found) for found in done.findings]}
+    if packing.kind == "rec":
+        facts["width"], facts["height"] = one_size(done.manifest)
+    return facts
+
+
+def kind_of(target: Path) -> str:
+    """What to make of a target by its ending: .zip, .tar and .parquet say so, all else is a folder with train.rec.
+
+    Example:
+        >>> kind_of(Path("faces.zip")), kind_of(Path("faces"))
+        ('zip', 'rec')
+    """
+    return _KINDS.get(target.suffix, "rec")
 
 
 def pack_pairs(protocol: Mapping[str, str | None], target: Path, show: Show) -> dict[str, Any]:
@@ -69,22 +76,6 @@ def require_absent(target: Path) -> None:
     """Raise :class:`DataError` where something stands already."""
     if target.exists():
         raise DataError("refused to overwrite what stands there", where=target, mend="remove it or name another place")
-
-
-def _one_size(kept: Manifest) -> tuple[int, int]:
-    """Width and height that all faces share, as ``property`` knows only one."""
-    if not len(kept):
-        raise DataError("expected faces, got none that can be read", where=kept.about.name)
-    sizes = np.stack([kept.column("width"), kept.column("height")], axis=1)
-    other = np.flatnonzero((sizes != sizes[0]).any(axis=1))
-    if len(other):
-        row = kept.row(int(other[0]))
-        raise DataError(
-            f"expected faces of one size, {sizes[0][0]}x{sizes[0][1]}, got {row.width}x{row.height}",
-            where=f"{row.source}:{row.face}",
-            mend="align the faces to one size first",
-        )
-    return int(sizes[0][0]), int(sizes[0][1])
 
 
 def _folds_survive(pairs: Pairs) -> bool:

@@ -10,13 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from hyperarc.artifact import LIBRARIES
+from hyperarc.card import LIBRARIES
 from hyperarc.commands.evaluate import Judgement
 from hyperarc.commands.train import Trained
 from hyperarc.data.face_set import FaceReader
 from hyperarc.data.training_set import TrainingSet
+from hyperarc.faces.augmentation.augmenter import open_augmenter
 from hyperarc.metrics import roc
 from hyperarc.protocols.pairs import PairsResult, ScoredPair
+from hyperarc.recipe import Recipe
 from hyperarc.report.page import Card, Plot, Report, Section, write_report
 from hyperarc.report.plots import Curve, accuracy_bars
 from hyperarc.report.sections import (
@@ -41,7 +43,7 @@ def report_runs(title: str, text: str, runs: Mapping[str, Trained], path: Path) 
         sections.append(_pairs(judgement, {name: run.judgements[place].result for name, run in runs.items()}))
     if len(runs) > 1 and first.judgements:
         sections.insert(0, _comparison(runs))
-    sections.append(_faces(first.training_set))
+    sections.append(_faces(first.training_set, first.recipe))
     sections.append(Section("Run", tables=[conditions_table({k: _plain(v) for k, v in first.facts.items()}, "")]))
     sections.append(recipe_section(first.recipe.to_yaml(), versions()))
     return write_report(Report(title, text, _cards(runs), sections), path)
@@ -112,13 +114,16 @@ def _tile(judgement: Judgement, pair: ScoredPair) -> Any:
     return pair_tile(*faces, pair.cosine, (pair.first, pair.second), same=pair.same)
 
 
-def _faces(faces: TrainingSet) -> Section:
+def _faces(faces: TrainingSet, recipe: Recipe) -> Section:
     rows = np.random.default_rng(0).choice(len(faces.kept), min(FACES_SHOWN, len(faces.kept)), replace=False)
     rows = np.sort(rows)
     reader = FaceReader(faces.sources, faces.kept)
     findings = "\n\n".join(str(found) for found in faces.manifest.findings)
     persons = faces.kept.take(rows).column("person").tolist()
-    return faces_section([reader.image(row) for row in rows.tolist()], persons, findings)
+    images = [reader.image(row) for row in rows.tolist()]
+    augmenter = open_augmenter(recipe.data.augmentation, recipe.seed)
+    augmented = [] if augmenter is None else list(augmenter.pictures(np.stack(images)))
+    return faces_section(images, persons, findings, augmented)
 
 
 def _degrees(cosines: Any) -> Any:

@@ -11,14 +11,18 @@ from typing import Any
 
 import torch
 
-from hyperarc.artifact import Artifact, Card, build_backbone, build_head, contract_of, open_artifact, save_artifact
+from hyperarc.artifact import Artifact, build_backbone, build_head, contract_of, open_artifact, save_artifact
+from hyperarc.card import Card
+from hyperarc.commands.aligned import warn_unaligned
 from hyperarc.commands.evaluate import Judgement, judge_all, require_files
 from hyperarc.commands.show import Show
 from hyperarc.contract import Contract
+from hyperarc.data.face_set import FaceSet
 from hyperarc.data.loader import Batch, Loader
 from hyperarc.data.training_set import TrainingSet, open_training_set
 from hyperarc.encoder import Encoder
 from hyperarc.errors import CheckpointError, RecipeError
+from hyperarc.faces.augmentation.augmenter import open_augmenter
 from hyperarc.files import write_beside
 from hyperarc.recipe import Recipe
 from hyperarc.training.checkpoint import Checkpoints
@@ -84,6 +88,7 @@ def train(recipe: Recipe, folder: Path, start: Start, show: Show) -> Trained:
         faces = open_training_set(recipe.data, progress)
     for found in faces.manifest.findings:
         show.note(str(found))
+    warn_unaligned(FaceSet(faces.sources, faces.kept), contract, show)
     state = new_state(recipe, faces.kept.num_people, hardware)
     state.order = faces.order(recipe.data.sampler, recipe.training.batch_size, recipe.seed)
     if start.source is not None and checkpoint is None:
@@ -92,13 +97,14 @@ def train(recipe: Recipe, folder: Path, start: Start, show: Show) -> Trained:
     if teacher is not None:
         teacher.require_people(faces.kept.people)
         checkpoints.teacher = teacher.digest
-        show.note(f"taught by {teacher.artifact.recipe.backbone.name} of {teacher.artifact.path}")
+        show.note(f"taught by {teacher.artifact.backbone_name} of {teacher.artifact.path}")
     if checkpoint is not None:
         checkpoints.load(checkpoint, state)
         show.note(f"resumed from {checkpoint.name}")
     _write_beginning(folder, recipe, faces)
     loader, plan = _loader_and_plan(recipe, faces, contract, hardware, state, _evaluator(folder, recipe, state, show))
-    plan = replace(plan, teacher=teacher)
+    augmenter = open_augmenter(recipe.data.augmentation, recipe.seed, contract.template)
+    plan = replace(plan, teacher=teacher, augmenter=augmenter)
     _tell(show, recipe, faces, hardware, state, plan)
     watchers = open_watchers(folder, recipe, state.step)
     try:
@@ -150,17 +156,17 @@ def _require_same_groups(given: int, taken: int, recipe: Recipe) -> None:
 
 def _fine_tune_from(artifact: Artifact, recipe: Recipe, state: TrainingState, faces: TrainingSet) -> str:
     """Take over the artifact's backbone, and its centers where people and head are the same; says what was taken."""
-    theirs = artifact.recipe.backbone
-    if theirs != recipe.backbone:
+    theirs = artifact.require_recipe("a recipe and weights to train on")
+    if theirs.backbone != recipe.backbone:
         raise RecipeError(
-            f"expected the recipe's backbone {recipe.backbone}, the artifact holds {theirs}",
+            f"expected the recipe's backbone {recipe.backbone}, the artifact holds {theirs.backbone}",
             where=artifact.path,
             mend="copy the backbone section of the artifact's recipe.yaml",
         )
     state.backbone.load_state_dict(artifact.backbone().state_dict())
     if state.ema is not None:
         state.ema.module.load_state_dict(state.backbone.state_dict())
-    if artifact.recipe.head == recipe.head and artifact.people() == list(faces.kept.people):
+    if theirs.head == recipe.head and artifact.people() == list(faces.kept.people):
         state.head.load_state_dict(artifact.head().state_dict())
         return f"fine-tuning backbone and centers of {artifact.path}"
     return f"fine-tuning the backbone of {artifact.path}; fresh centers, as people or head differ"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,8 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
+from hyperarc.data.formats.parquet_file import holds_faces
 from hyperarc.data.manifest import Manifest, read_manifest
-from hyperarc.data.sources import Source, open_source
+from hyperarc.data.sources import Source, is_there, open_source
 from hyperarc.errors import DataError
 from hyperarc.faces.image import Pixels
 
@@ -123,7 +125,7 @@ def open_faces(path: str | Path, *, name: str | None = None) -> FaceSet:
     folder with both can be moved.
 
     Args:
-        path: a folder, zip or ``.rec`` of faces, or a manifest (``.parquet``).
+        path: what :func:`open_source` opens, or a manifest (``.parquet``).
         name: short name of the source; a manifest has names of its own.
 
     Raises:
@@ -138,21 +140,40 @@ def open_faces(path: str | Path, *, name: str | None = None) -> FaceSet:
         >>> open_faces(folder / "faces.parquet").manifest.row(0).reason
         'doubtful'
     """
-    path = Path(path)
-    if path.suffix == MANIFEST and path.is_file():
-        manifest = read_manifest(path)
+    place = Path(path)
+    if place.suffix == MANIFEST and place.is_file() and not holds_faces(place):
+        manifest = read_manifest(place)
         places = manifest.about.sources
-        return FaceSet(tuple(_again(name, places, path) for name in manifest.sources), manifest)
+        return FaceSet(tuple(_again(name, places, place) for name in manifest.sources), manifest)
     source = open_source(path, name=name)
     return FaceSet((source,), source.scan())
+
+
+def digest_of(manifest: Manifest) -> str:
+    """First 16 hexadecimal digits of the SHA-256 of the faces: sources, keys, labels and colors.
+
+    Example:
+        >>> from hyperarc.data.manifest import manifest_of
+        >>> one, two = manifest_of(["a/1"], ["a"], source="x"), manifest_of(["a/2"], ["a"], source="x")
+        >>> digest_of(one) == digest_of(two)
+        False
+    """
+    content = hashlib.sha256()
+    for start in range(0, len(manifest), 65536):
+        rows = np.arange(start, min(start + 65536, len(manifest)))
+        content.update("\n".join(manifest.faces(rows)).encode())
+        content.update(manifest.labels[rows].tobytes() + manifest.source_codes[rows].tobytes())
+    if manifest.swapped.any():
+        content.update(manifest.swapped.tobytes())
+    return content.hexdigest()[:16]
 
 
 def _again(name: str, places: Mapping[str, str], manifest: Path) -> Source:
     if name not in places:
         raise DataError(f"does not say where its source {name!r} is", where=manifest, mend="scan the data again")
-    place = Path(places[name])
-    for candidate in (place, manifest.absolute().parent / place.name):
-        if candidate.exists():
+    place = places[name]
+    for candidate in (place, str(manifest.absolute().parent / Path(place).name)):
+        if is_there(candidate):
             return open_source(candidate, name=name)
     raise DataError(
         f"its source {name!r} is gone: {place}", where=manifest, mend="put it back, or beside the manifest"

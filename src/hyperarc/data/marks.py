@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -51,3 +51,33 @@ def changed_reasons(
     merged = pa.DictionaryArray.from_arrays(pa.array(codes), pa.array(old + [change(r) for r in old], pa.string()))
     reasons = merged.cast(pa.string())
     return reasons, np.asarray(pc.equal(reasons, "").to_numpy(zero_copy_only=False), dtype=np.bool_)
+
+
+def add_by_group(
+    column: pa.DictionaryArray, groups: npt.NDArray[np.integer], added: Sequence[Sequence[str]]
+) -> pa.Array:
+    """The reasons with those of each row's group added, in one pass over the rows however many groups there are.
+
+    Args:
+        column: the reasons of all rows.
+        groups: [rows], places in ``added``; -1 for rows that get nothing.
+        added: reasons by group.
+
+    Example:
+        >>> reasons = pa.array(["", "blurred", ""]).dictionary_encode()
+        >>> add_by_group(reasons, np.array([1, 1, -1]), [[], ["tiny: 20 px"]]).to_pylist()
+        ['tiny: 20 px', 'blurred | tiny: 20 px', '']
+    """
+    old: list[str] = column.dictionary.to_pylist()
+    codes = np.array(column.indices.to_numpy(zero_copy_only=False), dtype=np.int64)
+    rows = np.flatnonzero(groups >= 0)
+    distinct, which = np.unique(codes[rows] * len(added) + groups[rows], return_inverse=True)
+    new = []
+    for code, group in (divmod(pair, len(added)) for pair in distinct.tolist()):
+        text = old[code]
+        for reason in added[group]:
+            text = adding(reason)(text)
+        new.append(text)
+    codes[rows] = len(old) + which
+    merged = pa.DictionaryArray.from_arrays(pa.array(codes.astype(np.int32)), pa.array(old + new, pa.string()))
+    return merged.cast(pa.string())

@@ -1,4 +1,4 @@
-"""Where faces come from: folders, zips, ``.rec`` files and arrays, all read through one protocol.
+"""Where faces come from: folders, zips, tars, ``.rec`` files, lists and arrays, all read through one protocol.
 
 A source names its faces by key, scans itself into a manifest, and reads one face by key. Sources pickle, and
 work in forked and spawned worker processes: files are opened again in each process.
@@ -18,8 +18,13 @@ import numpy.typing as npt
 from PIL import Image
 
 from hyperarc.data.combination import combine
-from hyperarc.data.formats.layout import LAYOUT, Layout, is_hidden
+from hyperarc.data.formats.face_list import ListSource
+from hyperarc.data.formats.layout import EXTENSIONS, LAYOUT, Layout, is_hidden, read_inside
+from hyperarc.data.formats.parquet_file import is_manifest, is_parquet, open_parquet, picture_column
+from hyperarc.data.formats.parquet_source import ParquetSource
 from hyperarc.data.formats.records import RECORDS, RecordSource
+from hyperarc.data.formats.tar_source import TarSource, is_pattern, is_tar
+from hyperarc.data.formats.text_list import is_text
 from hyperarc.data.formats.zip_source import ZipLimits, ZipSource
 from hyperarc.data.manifest import About, Manifest, manifest_of
 from hyperarc.errors import DataError, nearest_names
@@ -28,8 +33,11 @@ from hyperarc.faces.image import DEFAULT_LIMITS, ImageLimits, Pixels, decode
 __all__ = [
     "ArraySource",
     "FolderSource",
+    "ListSource",
+    "ParquetSource",
     "RecordSource",
     "Source",
+    "TarSource",
     "ZipLimits",
     "ZipSource",
     "combine",
@@ -66,6 +74,8 @@ class FolderSource:
         root: the folder.
         name: short name of the source; default the folder's name.
         limits: of each picture.
+        loose: person of the pictures outside a person folder; by default they are skipped.
+        endings: of the files that are taken; default the usual ones of pictures.
 
     Raises:
         DataError: the folder is missing; ``scan`` raises it when the folder holds no person folders with
@@ -80,17 +90,24 @@ class FolderSource:
     """
 
     def __init__(
-        self, root: str | Path, *, name: str | None = None, limits: ImageLimits = DEFAULT_LIMITS
+        self,
+        root: str | Path,
+        *,
+        name: str | None = None,
+        limits: ImageLimits = DEFAULT_LIMITS,
+        loose: str | None = None,
+        endings: tuple[str, ...] = EXTENSIONS,
     ) -> None:
         self.root = Path(root).absolute()
         self.name = name or self.root.name
         self.limits = limits
+        self.loose, self.endings = loose, endings
         if not self.root.is_dir():
             raise _missing(self.root, "a folder of person folders")
 
     def scan(self) -> Manifest:
         """All faces, with findings: skipped files and people without faces."""
-        layout = Layout(self.name, str(self.root))
+        layout = Layout(self.name, str(self.root), self.loose, self.endings)
         seen: set[tuple[int, int]] = set()
         waiting = [""]
         while waiting:
@@ -106,16 +123,7 @@ class FolderSource:
 
     def read(self, face: str) -> bytes:
         """The picture file of ``face``; :class:`DataError` when it is missing or outside the folder."""
-        path = self.root / face
-        if ".." in Path(face).parts or Path(face).is_absolute():
-            raise DataError("refused: the face key leads out of the folder", where=path)
-        try:
-            with open(path, "rb") as file:
-                return file.read(self.limits.bytes + 1)  # decode refuses the one byte too many
-        except OSError as error:
-            raise DataError(
-                f"cannot read the face: {error.strerror}", where=path, mend="scan again"
-            ) from error
+        return read_inside(self.root, face, self.limits)
 
     def image(self, face: str) -> Pixels:
         """The picture of ``face``: uint8 [H, W, 3], RGB."""
@@ -194,10 +202,12 @@ class ArraySource:
 
 
 def open_source(path: str | Path, *, name: str | None = None) -> Source:
-    """The source that fits what lies at ``path``: a folder, a zip by its content, or a ``.rec``.
+    """The source that fits what lies at ``path``, seen from its content.
 
     Args:
-        path: a folder of person folders, a zip of them, a ``.rec``, or a folder that holds ``train.rec``.
+        path: a folder of person folders, a zip or tar of them, a folder or pattern of tar shards, a ``.rec`` or a
+            folder that holds ``train.rec``, a Parquet file (or a folder of them) with pictures, or a list of faces.
+            ``LIST@FOLDER`` names the folder that the paths of a list start from.
         name: short name of the source; default from the path.
 
     Raises:
@@ -208,22 +218,68 @@ def open_source(path: str | Path, *, name: str | None = None) -> Source:
         ...     open_source("nowhere/fases")
         ... except DataError as error:
         ...     print(str(error).split(";")[0])
-        nowhere/fases: expected a folder, zip or .rec of faces, got nothing there
+        nowhere/fases: expected a folder, zip, tar, .rec or list of faces, got nothing there
     """
     place = Path(path)
     if (place / RECORDS).is_file() or (place.suffix == ".rec" and place.is_file()):
         return RecordSource(place, name=name)
     if place.is_dir():
-        return FolderSource(place, name=name)
+        return _open_folder(place, name)
     if not place.exists():
-        raise _missing(place, "a folder, zip or .rec of faces")
+        if is_pattern(str(path)):
+            return TarSource(place, name=name)
+        if is_there(path):
+            before, _, root = str(path).rpartition("@")
+            return ListSource(before, root, name=name)
+        raise _missing(place, "a folder, zip, tar, .rec or list of faces")
     if zipfile.is_zipfile(place):
         return ZipSource(place, name=name)
+    if is_parquet(place):
+        return _open_parquet(place, name)
+    if is_tar(place):
+        return TarSource(place, name=name)
+    if is_text(place):
+        return ListSource(place, name=name)
     raise DataError(
-        f"expected a .rec, or a folder or zip with {LAYOUT}; got a file that is none of them",
+        f"expected a .rec, a list, or a folder or zip with {LAYOUT}; got a file that is none of them",
         where=place,
         mend="give the folder, or copy the file again if this should be one of them",
     )
+
+
+def is_there(path: str | Path) -> bool:
+    """Whether something lies at what :func:`open_source` takes, be it ``LIST@FOLDER``.
+
+    Example:
+        >>> is_there("nowhere/fases")
+        False
+    """
+    listed = Path(str(path).rpartition("@")[0] or ".").is_file()
+    return Path(path).exists() or listed or is_pattern(str(path))
+
+
+def _open_folder(folder: Path, name: str | None) -> Source:
+    """A folder of people, or of shards where there are shards and no folders."""
+    if any(entry.is_dir() and not is_hidden(entry.name) for entry in os.scandir(folder)):
+        return FolderSource(folder, name=name)
+    tar, parquet = (min(folder.glob(pattern), default=None) for pattern in ("*.tar", "*.parquet"))
+    if tar is not None:
+        return TarSource(folder, name=name)
+    if parquet is not None and is_parquet(parquet):
+        with open_parquet(parquet) as file:
+            if picture_column(file.schema_arrow) is not None:
+                return ParquetSource(folder, name=name)
+    return FolderSource(folder, name=name)
+
+
+def _open_parquet(path: Path, name: str | None) -> Source:
+    with open_parquet(path) as file:
+        schema = file.schema_arrow
+    if is_manifest(schema):
+        raise DataError(
+            "expected faces, got a manifest, which says where faces are", where=path, mend="open it with open_faces"
+        )
+    return ListSource(path, name=name) if picture_column(schema) is None else ParquetSource(path, name=name)
 
 
 def _missing(place: Path, what: str) -> DataError:

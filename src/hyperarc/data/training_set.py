@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy as np
 from hyperarc.data.adaptive_order import AdaptiveOrder
 from hyperarc.data.combination import PersonOf, combine
 from hyperarc.data.drawn.source import drawn_source
-from hyperarc.data.face_set import FaceSet, open_faces
+from hyperarc.data.face_set import FaceSet, digest_of, open_faces
 from hyperarc.data.findings import finding
 from hyperarc.data.manifest import Manifest
 from hyperarc.data.order import BatchOrder, Order
@@ -51,14 +50,7 @@ class TrainingSet:
 
     def digest(self) -> str:
         """First 16 hexadecimal digits of the SHA-256 of the kept faces: sources, keys, labels and colors."""
-        content = hashlib.sha256()
-        for start in range(0, len(self.kept), 65536):
-            rows = np.arange(start, min(start + 65536, len(self.kept)))
-            content.update("\n".join(self.kept.faces(rows)).encode())
-            content.update(self.kept.labels[rows].tobytes() + self.kept.source_codes[rows].tobytes())
-        if self.kept.swapped.any():
-            content.update(self.kept.swapped.tobytes())
-        return content.hexdigest()[:16]
+        return digest_of(self.kept)
 
 
 def open_training_set(recipe: Data, progress: Progress | None = None) -> TrainingSet:

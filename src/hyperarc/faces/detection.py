@@ -6,8 +6,8 @@ import functools
 from pathlib import Path
 from typing import Any
 
-from hyperarc.errors import DataError
 from hyperarc.faces.choice import choose_faces
+from hyperarc.faces.detectors.onnx_file import open_onnx
 from hyperarc.faces.detectors.registry import DETECTORS
 from hyperarc.faces.face import Detector, Face, check_photo
 from hyperarc.faces.image import Pixels
@@ -74,13 +74,11 @@ def open_detector(name_or_path: str | Path = DEFAULT_DETECTOR, **args: Any) -> D
         ...
         hyperarc.errors.UnknownNameError: unknown detector 'yunett'; did you mean 'yunet'?
     """
-    name, given = str(name_or_path), dict(args)
-    if name.endswith(".onnx"):
-        path = Path(name)
-        if not path.is_file():
-            raise DataError("expected the ONNX file of a detector, found none", where=path, mend="check the path")
-        name, given = "yunet", {"model": path, **args}
-    return DETECTORS.get(name)(**given)
+    if str(name_or_path).endswith(".onnx"):
+        return open_onnx(Path(name_or_path).expanduser(), **args)
+    name = str(name_or_path)
+    DETECTORS.check_arguments(name, DETECTORS.get(name), args)
+    return DETECTORS.get(name)(**args)
 
 
 _kept = functools.cache(open_detector)

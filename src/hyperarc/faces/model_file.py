@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
+import time
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from http.client import HTTPException, HTTPMessage
 from pathlib import Path
 from typing import IO, Any
 
-from hyperarc.errors import DataError, HyperArcError
+from hyperarc.errors import HyperArcError
 from hyperarc.files import write_beside
 
 _CHUNK = 2**16
@@ -26,18 +27,18 @@ class Release:
         file: name under which it is kept.
         sha256: hexadecimal digest.
         bytes: its size, which a download may not pass.
-        addresses: https addresses that serve these very bytes, tried in this order.
+        address: https address that serves these very bytes.
         license: SPDX name.
 
     Example:
-        >>> Release("a.onnx", "00" * 32, 10, ("https://example.org/a.onnx",), "MIT").file
+        >>> Release("a.onnx", "00" * 32, 10, "https://example.org/a.onnx", "MIT").file
         'a.onnx'
     """
 
     file: str
     sha256: str
     bytes: int
-    addresses: tuple[str, ...]
+    address: str
     license: str
 
 
@@ -76,50 +77,52 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
-def obtain(release: Release, *, time_out_s: float = 30.0) -> Path:
+def obtain(release: Release, *, time_out_s: float = 60.0) -> Path:
     """The file of a release, downloaded into the cache of the user at first use.
 
     It is whole and of the pinned digest when it appears; nothing half-written is left.
 
     Raises:
-        HyperArcError: no address serves it. The message says which file to put where, from which address, with which
-            digest.
+        HyperArcError: it cannot be had within the time. The message says which file to put where, from which address,
+            with which digest.
     """
     place = cache_folder() / "models" / release.file
-    reasons = []
-    for address in release.addresses:
-        try:
-            with write_beside(place) as beside:
-                _download(address, release, beside, time_out_s)
-            return place
-        except (DataError, OSError, HTTPException) as error:
-            reasons.append(f"{address}: {error}")
-    raise HyperArcError(
-        "could not be downloaded (" + " | ".join(reasons) + ")",
-        where=release.file,
-        mend=f"fetch it from {release.addresses[0]} (SHA-256 {release.sha256}, {release.bytes} bytes) on a machine "
-        f"with a network and put it into {place.parent} or a folder named by HYPERARC_MODELS",
-    )
+    if place.is_file() and sha256_of(place) == release.sha256:
+        return place
+    try:
+        content = _download(release, time_out_s)
+    except (OSError, HTTPException, ValueError) as error:
+        raise HyperArcError(
+            f"could not be downloaded from {release.address}: {error}",
+            where=release.file,
+            mend=f"fetch it on a machine with a network ({release.bytes} bytes, SHA-256 {release.sha256}) and put it "
+            f"into {place.parent} or a folder named by HYPERARC_MODELS",
+        ) from error
+    with write_beside(place) as beside:
+        beside.write_bytes(content)
+    return place
 
 
-def _download(address: str, release: Release, to: Path, time_out_s: float) -> None:
-    digest, size = hashlib.sha256(), 0
-    with _open(address, time_out_s) as answer, open(to, "wb") as file:
-        while chunk := answer.read(_CHUNK):
-            size += len(chunk)
-            if size > release.bytes:
-                raise DataError(f"expected {release.bytes} bytes, got more")
-            digest.update(chunk)
-            file.write(chunk)
-    if size < release.bytes:
-        raise DataError(f"expected {release.bytes} bytes, the connection ended after {size}")
-    if digest.hexdigest() != release.sha256:
-        raise DataError(f"expected SHA-256 {release.sha256}, got {digest.hexdigest()}")
+def _download(release: Release, time_out_s: float) -> bytes:
+    latest, content = time.monotonic() + time_out_s, bytearray()
+    with _open(release.address, time_out_s) as answer:
+        while chunk := answer.read1(_CHUNK):
+            content += chunk
+            if len(content) > release.bytes:
+                raise ValueError(f"expected {release.bytes} bytes, got more")
+            if time.monotonic() > latest:
+                raise TimeoutError(f"{len(content)} of {release.bytes} bytes came in {time_out_s:g} s")
+    if len(content) < release.bytes:
+        raise ValueError(f"expected {release.bytes} bytes, the connection ended after {len(content)}")
+    found = hashlib.sha256(content).hexdigest()
+    if found != release.sha256:
+        raise ValueError(f"expected SHA-256 {release.sha256}, got {found}")
+    return bytes(content)
 
 
 def _open(address: str, time_out_s: float) -> Any:
     if not address.startswith("https://"):
-        raise DataError("expected an https address")
+        raise ValueError("expected an https address")
     return urllib.request.build_opener(HttpsAlone()).open(address, timeout=time_out_s)
 
 

@@ -103,7 +103,7 @@ class PairsResult:
     hardest_genuine: tuple[ScoredPair, ...]
     absent_faces: tuple[str, ...]
     absent_pairs: tuple[int, ...]
-    conditions: dict[str, str | int]
+    conditions: dict[str, str | int | float]
 
     def as_dict(self) -> dict[str, Any]:
         """Everything but the score lists, as plain values for JSON; a threshold of infinity becomes None."""
@@ -242,7 +242,7 @@ def _hardest(pairs: Pairs, cosines: FloatArray, chosen: BoolArray, sign: float, 
 
 def _conditions(
     pairs: Pairs, contract: Contract | None, data: str, device: str, absent_faces: int, absent_pairs: int
-) -> dict[str, str | int]:
+) -> dict[str, str | int | float]:
     return {
         "data": data,
         "pairs": len(pairs),

@@ -7,6 +7,8 @@ matplotlib, Pillow and Jinja are imported when something is drawn, not before.
 from hyperarc.report.histograms import Histogram, histograms
 from hyperarc.report.page import (
     Card,
+    FacesToFaces,
+    FaceToFace,
     Listing,
     Plot,
     Report,
@@ -35,6 +37,8 @@ __all__ = [
     "TRAINING_FIELDS",
     "Card",
     "Curve",
+    "FaceToFace",
+    "FacesToFaces",
     "Histogram",
     "Listing",
     "PairsFacts",

@@ -98,6 +98,32 @@ class Strip:
     tiles: Sequence[Tile]
 
 
+@dataclass(frozen=True, eq=False)
+class FaceToFace:
+    """Two groups of faces side by side.
+
+    Attributes:
+        left, right: uint8 RGB [height, width, 3] faces; left_caption, right_caption: below them.
+        score: emphasised, between them; note: below it; tone: color of the score.
+    """
+
+    left: Sequence[npt.ArrayLike]
+    right: Sequence[npt.ArrayLike]
+    left_caption: str = ""
+    right_caption: str = ""
+    score: str = ""
+    note: str = ""
+    tone: Literal["good", "bad", "plain"] = "plain"
+
+
+@dataclass(frozen=True, eq=False)
+class FacesToFaces:
+    """Groups of faces side by side, row by row, under one caption."""
+
+    caption: str
+    rows: Sequence[FaceToFace]
+
+
 @dataclass(frozen=True)
 class Listing:
     """A text kept as it is, such as a recipe, folded away behind its caption."""
@@ -108,8 +134,8 @@ class Listing:
 
 @dataclass(frozen=True, eq=False)
 class Section:
-    """A part of the page, in this order: text (blank lines part paragraphs), figures, strips, tables,
-    listings."""
+    """A part of the page, in this order: text (blank lines part paragraphs), figures, strips, faces side by side,
+    tables, listings."""
 
     title: str
     text: str = ""
@@ -117,6 +143,7 @@ class Section:
     tables: Sequence[Table] = ()
     image_strips: Sequence[Strip] = ()
     listings: Sequence[Listing] = ()
+    side_by_side: Sequence[FacesToFaces] = ()
 
 
 @dataclass(frozen=True, eq=False)

@@ -99,15 +99,26 @@ def training_section(runs: Mapping[str, Rows], text: str = "") -> Section:
     return Section("Training", text, figures=[Plot(training_curves(runs), wide=True)])
 
 
-def faces_section(faces: Sequence[npt.ArrayLike], captions: Sequence[str], text: str = "") -> Section:
-    """Sample faces as the model sees them.
+def faces_section(
+    faces: Sequence[npt.ArrayLike],
+    captions: Sequence[str],
+    text: str = "",
+    augmented: Sequence[npt.ArrayLike] = (),
+) -> Section:
+    """Sample faces, and the same as the model sees them in training where that differs.
 
     Example:
         >>> len(faces_section([np.zeros((112, 112, 3), np.uint8)], ["a/1"]).image_strips[0].tiles)
         1
     """
-    tiles = [Tile((face,), caption) for face, caption in zip(faces, captions, strict=True)]
-    return Section("Faces", text, image_strips=[Strip(f"{len(tiles)} aligned faces", tiles)])
+    shown = {f"{len(faces)} aligned faces": faces}
+    if len(augmented):
+        shown["The same as the model sees them in training"] = augmented
+    strips = [
+        Strip(title, [Tile((face,), caption) for face, caption in zip(pictures, captions, strict=True)])
+        for title, pictures in shown.items()
+    ]
+    return Section("Faces", text, image_strips=strips)
 
 
 def conditions_table(conditions: Mapping[str, Cell], caption: str = "Conditions") -> Table:

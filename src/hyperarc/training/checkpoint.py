@@ -127,6 +127,9 @@ def recipe_digest(recipe: Recipe) -> str:
             del content["head"][later]
     if recipe.data.sampler == Sampler():
         del content["data"]["sampler"]  # nor of this
+    del content["data"]["augmentation"]["preset"]  # the sections say all
+    if not recipe.data.augmentation.steps():
+        del content["data"]["augmentation"]
     if recipe.distillation is None:
         del content["distillation"]
     else:

@@ -15,6 +15,7 @@ from hyperarc.contract import Contract
 from hyperarc.data.loader import Batch
 from hyperarc.encoder import model_input
 from hyperarc.errors import TrainingError
+from hyperarc.faces.augmentation.augmenter import Augmenter
 from hyperarc.recipe import Recipe
 from hyperarc.training.checkpoint import Checkpoints
 from hyperarc.training.hardware import Hardware
@@ -36,6 +37,7 @@ class Plan:
         evaluate: called with the step count every ``evaluate_every`` steps, or None.
         evaluate_every: steps.
         teacher: whose word is added to the loss, or None.
+        augmenter: changes the faces before the model sees them, or None.
     """
 
     recipe: Recipe
@@ -47,6 +49,7 @@ class Plan:
     evaluate: Callable[[int], None] | None = None
     evaluate_every: int = 0
     teacher: Teacher | None = None
+    augmenter: Augmenter | None = None
 
 
 def train(
@@ -91,8 +94,7 @@ def _step(
     sums = torch.zeros(4, dtype=torch.float64)  # loss, target angle, nearest-wrong angle, accuracy
     added: dict[str, float] = {}
     cosines: list[torch.Tensor] = []  # of each part: to the own and to the nearest other center, [2, n]
-    parts = zip(batch.images.chunk(training.accumulate), batch.labels.chunk(training.accumulate), strict=True)
-    for images, labels in parts:
+    for images, labels in _parts(plan, batch):
         inputs = model_input(images, plan.contract, hardware.device, training.channels_last)
         with torch.autocast(hardware.device, hardware.dtype, enabled=hardware.dtype != torch.float32):
             embeddings = forward(inputs)
@@ -130,6 +132,14 @@ def _step(
         "head_gradient_norm": float(head_norm),
         **added,
     }
+
+
+def _parts(plan: Plan, batch: Batch) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Faces, augmented, and labels of each part that a batch is computed in."""
+    faces, count = batch.images, plan.recipe.training.accumulate
+    if plan.augmenter is not None:
+        faces = plan.augmenter(faces.to(plan.hardware.device, non_blocking=True), batch.step)
+    return zip(faces.chunk(count), batch.labels.chunk(count), strict=True)
 
 
 def prepare(state: TrainingState, freeze_batchnorm: bool) -> None:

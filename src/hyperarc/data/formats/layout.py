@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from hyperarc.data.findings import Finding, finding
 from hyperarc.data.manifest import About, Manifest, manifest_of
 from hyperarc.errors import DataError
+from hyperarc.faces.image import ImageLimits
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 LAYOUT = "one folder per person with pictures in it: person/face.jpg"
@@ -21,6 +23,8 @@ class Layout:
     Args:
         source: short name of the source.
         where: its path, for errors.
+        loose: person of the pictures outside a person folder; by default they are skipped.
+        endings: of the files that are taken.
 
     Example:
         >>> layout = Layout("set", "set.zip")
@@ -34,6 +38,8 @@ class Layout:
 
     source: str
     where: str
+    loose: str | None = None
+    endings: tuple[str, ...] = EXTENSIONS
     faces: list[str] = field(default_factory=list)
     folders: set[str] = field(default_factory=set)
     skipped: dict[str, list[str]] = field(default_factory=dict)
@@ -41,15 +47,15 @@ class Layout:
     def add(self, path: str) -> None:
         """One file: a face, or skipped with its name kept."""
         person, _, name = path.rpartition("/")
-        if not _is_text(path):
+        if not is_text_path(path):
             self.skip(
                 "files with unreadable names skipped", path.encode("utf-8", "backslashreplace").decode()
             )
         elif is_hidden(path):
             self.skip("hidden files skipped", path)
-        elif not name.lower().endswith(EXTENSIONS):
+        elif not name.lower().endswith(self.endings):
             self.skip("files of other kinds skipped", path)
-        elif not person:
+        elif not person and self.loose is None:
             self.skip("pictures outside a person folder skipped", path)
         else:
             self.faces.append(path)
@@ -73,7 +79,8 @@ class Layout:
             raise self._no_faces()
         faces = sorted(self.faces)
         about = About(self.source, sources={self.source: self.where}, findings=self._findings())
-        return manifest_of(faces, [f.rpartition("/")[0] for f in faces], source=self.source, about=about)
+        persons = [face.rpartition("/")[0] or str(self.loose) for face in faces]
+        return manifest_of(faces, persons, source=self.source, about=about)
 
     def _findings(self) -> tuple[Finding, ...]:
         found = [finding(what, names, source=self.source) for what, names in sorted(self.skipped.items())]
@@ -116,7 +123,24 @@ def leads_outside(name: str) -> bool:
     return ".." in parts or parts[0] == "" or re.match(r"[A-Za-z]:", name) is not None or "\0" in name
 
 
-def _is_text(path: str) -> bool:
+def read_inside(root: Path, face: str, limits: ImageLimits) -> bytes:
+    """The picture file ``face`` of a folder, up to one byte more than is accepted (decoding refuses it).
+
+    Raises:
+        DataError: missing, unreadable, or outside the folder.
+    """
+    path = root / face
+    if ".." in Path(face).parts or Path(face).is_absolute():
+        raise DataError("refused: the face key leads out of the folder", where=path)
+    try:
+        with open(path, "rb") as file:
+            return file.read(limits.bytes + 1)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"cannot read the face: {reason}", where=path, mend="scan again") from error
+
+
+def is_text_path(path: str) -> bool:
     """Names that are no UTF-8 arrive with surrogates; no table can hold them."""
     try:
         path.encode("utf-8")

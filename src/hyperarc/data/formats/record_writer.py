@@ -5,28 +5,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from hyperarc.data.face_set import FaceReader
-from hyperarc.data.formats.layout import leads_outside
+from hyperarc.data.formats.face_writer import Packed, Place
+from hyperarc.data.formats.growing_file import GrowingFile
 from hyperarc.data.formats.recordio import chunks, packed
 from hyperarc.data.formats.records import EXACT
 from hyperarc.data.manifest import Manifest
-from hyperarc.data.sources import Source
-from hyperarc.data.verification import Progress
 from hyperarc.errors import DataError
-from hyperarc.files import write_beside
-
-_TOLD_EVERY = 256
 
 
 class RecordWriter:
     """Appends records to a new ``train.rec``, and their places to ``train.idx``.
 
     Args:
-        folder: where the two files are made; what stands there is overwritten.
+        folder: where the two files are made.
+        sizes: bytes of both that stay, from an earlier start; what stands beyond is overwritten.
 
     Example:
         >>> import tempfile
@@ -38,14 +35,19 @@ class RecordWriter:
         '1\\t0\\n0\\t48\\n'
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._records = open(folder / "train.rec", "wb")  # noqa: SIM115 (closed by __exit__)
-        self._index = open(folder / "train.idx", "w", encoding="ascii", newline="")  # noqa: SIM115
+    def __init__(self, folder: Path, sizes: tuple[int, int] = (0, 0)) -> None:
+        self._records = GrowingFile(folder / "train.rec", sizes[0])
+        self._index = GrowingFile(folder / "train.idx", sizes[1])
 
     def add(self, key: int, label: float | Sequence[float], payload: bytes, *, id2: int = 0) -> None:
         """Append one record; a sequence becomes a label vector. :class:`DataError` when it is too long."""
-        self._index.write(f"{key}\t{self._records.tell()}\n")
-        self._records.write(chunks(packed(label, key, payload, id2=id2)))
+        record = chunks(packed(label, key, payload, id2=id2))
+        self._index.add(f"{key}\t{self._records.size}\n".encode())
+        self._records.add(record)
+
+    def flush(self) -> tuple[int, int]:
+        """Hand everything to the system; how long both files are."""
+        return self._records.flush(), self._index.flush()
 
     def __enter__(self) -> RecordWriter:
         return self
@@ -55,61 +57,56 @@ class RecordWriter:
         self._index.close()
 
 
-def write_records(
-    sources: Source | Sequence[Source],
-    manifest: Manifest,
-    folder: Path,
-    *,
-    size: tuple[int, int],
-    flat: bool = False,
-    progress: Progress | None = None,
-) -> None:
-    """Write the kept faces of a manifest as a folder with train.rec, train.idx, property and people.txt.
+class RecordSetWriter:
+    """Adds faces to the folder ``content``: train.rec, train.idx, property and people.txt, as InsightFace's sets are.
 
-    People become classes in sorted order; people.txt holds their names, one a line. The folder appears when it is
-    complete.
+    People are classes in the order of their labels; people.txt holds their names, one a line.
 
     Args:
-        sources: that hold the faces of the manifest.
-        manifest: rows left out are not written.
-        folder: that is made.
+        place: where.
+        kept: the faces that are added, all of them.
         size: width and height of the pictures in pixels, for ``property``.
         flat: every record a face, keys from 0 on, as readers of the DALI kind want it. Otherwise grouped by person,
-            with records that say so, as InsightFace's own sets.
-        progress: called now and then with (faces done, faces in all).
-
-    Raises:
-        DataError: something stands at ``folder``, a face cannot be read, there are more people (grouped: records)
-            than float32 can count (2^24), or a name holds a line break or
-            would lead out of a folder.
+            with records that say so, as InsightFace's own sets; faces must come in the order of their labels then.
     """
-    if folder.exists():
-        raise DataError("refused to overwrite what stands there", where=folder, mend="remove it or name another place")
-    kept = manifest.kept().relabelled()
-    reader, people = FaceReader(sources, kept), kept.people
-    counted = len(people) if flat else len(people) + len(kept) + 1
+
+    other_ending: str | None = ""  # records have no names
+    may_pause = True
+
+    def __init__(self, place: Place, kept: Manifest, size: tuple[int, int], *, flat: bool) -> None:
+        self._folder, self._kept, self._size, self._flat = place.content, kept, size, flat
+        self._folder.mkdir(exist_ok=True)
+        self._faces: int = place.state.get("faces", 0)
+        self._writer = RecordWriter(self._folder, (place.state.get("records", 0), place.state.get("index", 0)))
+
+    def add(self, face: Packed) -> None:
+        """Append a face."""
+        self._writer.add(self._faces if self._flat else self._faces + 1, float(face.row.label), face.data)
+        self._faces += 1
+
+    def pause(self) -> dict[str, Any]:
+        """Where both files end."""
+        records, index = self._writer.flush()
+        return {"records": records, "index": index, "faces": self._faces}
+
+    def finish(self) -> None:
+        """Append the records of people, and write the small files."""
+        with self._writer:
+            if not self._flat:
+                _add_groups(self._writer, np.bincount(self._kept.labels))
+        people, (width, height) = self._kept.people, self._size
+        (self._folder / "property").write_text(f"{len(people)},{height},{width}\n", encoding="ascii")
+        names = "".join(f"{person}\n" for person in people)
+        (self._folder / "people.txt").write_text(names, encoding="utf-8", newline="")
+
+
+def require_countable(faces: int, people: int, *, flat: bool, where: object) -> None:
+    """Raise :class:`DataError` unless float32, in which a ``.rec`` counts, can count them."""
+    counted = people if flat else people + faces + 1
     if counted > EXACT:
         what = "people" if flat else "faces and people"
         mend = "split it" if flat else "split it, or write it flat"
-        raise DataError(f"a .rec counts up to {EXACT} {what}, got {counted}", where=folder, mend=mend)
-    odd = [person for person in people if "\n" in person or leads_outside(person)]
-    if odd:
-        raise DataError(f"expected names of folders, got {odd[0]!r}", where=manifest.about.name, mend="rename it")
-    order = np.argsort(kept.labels, kind="stable")
-    first = 0 if flat else 1
-    with write_beside(folder) as beside:
-        beside.mkdir()
-        with RecordWriter(beside) as writer:
-            for start in range(0, len(order), _TOLD_EVERY):
-                rows = order[start : start + _TOLD_EVERY]
-                for key, row in enumerate(rows.tolist(), start=first + start):
-                    writer.add(key, float(kept.labels[row]), reader.read(row))
-                if progress:
-                    progress(start + len(rows), len(order))
-            if not flat:
-                _add_groups(writer, np.bincount(kept.labels))
-        (beside / "property").write_text(f"{len(people)},{size[1]},{size[0]}\n", encoding="ascii")
-        (beside / "people.txt").write_text("".join(f"{p}\n" for p in people), encoding="utf-8", newline="")
+        raise DataError(f"a .rec counts up to {EXACT} {what}, got {counted}", where=where, mend=mend)
 
 
 def _add_groups(writer: RecordWriter, counts: npt.NDArray[np.int64]) -> None:

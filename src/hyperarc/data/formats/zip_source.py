@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import threading
 import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from hyperarc.data.formats.byte_file import LocalBytes
 from hyperarc.data.formats.layout import Layout, leads_outside
 from hyperarc.data.manifest import Manifest
 from hyperarc.errors import DataError, nearest_names
 from hyperarc.faces.image import DEFAULT_LIMITS, ImageLimits, Pixels, decode
-from hyperarc.files import stamp
 
 _LOCAL_HEADER = 30
 _ENCRYPTED = 0x1
@@ -72,11 +70,10 @@ class ZipSource:
         self.path = Path(path).absolute()
         self.name = name or self.path.stem
         self.limits = limits or ZipLimits()
-        self._lock = threading.Lock()
-        self._file: Any = None
+        self._file = LocalBytes(self.path)
         self._members: dict[str, _Member] = {}
         self._layout = Layout(self.name, str(self.path))
-        self._stamp = self._read_directory()
+        self._read_directory()
 
     def scan(self) -> Manifest:
         """All faces, with findings: skipped members and people without faces."""
@@ -92,12 +89,12 @@ class ZipSource:
                 where=self._where(face),
                 mend=f"did you mean {near[0]!r}?" if near else "scan it again",
             )
-        head = self._pread(_LOCAL_HEADER + len(face.encode()) + _EXTRA_GUESS + member.packed, member.offset)
+        head = self._file.read_at(member.offset, _LOCAL_HEADER + len(face.encode()) + _EXTRA_GUESS + member.packed)
         if len(head) < _LOCAL_HEADER or head[:4] != b"PK\x03\x04":
             raise self._damaged(face, "no member header where the directory says")
         start = _LOCAL_HEADER + int.from_bytes(head[26:28], "little") + int.from_bytes(head[28:30], "little")
         if start + member.packed > len(head):
-            head, start = self._pread(member.packed, member.offset + start), 0
+            head, start = self._file.read_at(member.offset + start, member.packed), 0
         packed = head[start : start + member.packed]
         data = self._inflate(face, packed, member.size) if member.deflated else packed
         if len(data) != member.size or zlib.crc32(data) != member.crc:
@@ -107,13 +104,6 @@ class ZipSource:
     def image(self, face: str) -> Pixels:
         """The picture of ``face``: uint8 [H, W, 3], RGB."""
         return decode(self.read(face), where=self._where(face), limits=self.limits.image)
-
-    def __getstate__(self) -> dict[str, object]:
-        return {**self.__dict__, "_file": None, "_lock": None}
-
-    def __setstate__(self, state: dict[str, object]) -> None:
-        self.__dict__.update(state)
-        self._lock = threading.Lock()
 
     def _where(self, face: str) -> str:
         return f"{self.path}:{face}"
@@ -128,30 +118,9 @@ class ZipSource:
         except zlib.error as error:
             raise self._damaged(face, str(error)) from error
 
-    def _pread(self, count: int, offset: int) -> bytes:
-        with self._lock:
-            if self._file is None:
-                self._file = self._open()
-        if hasattr(os, "pread"):  # leaves the file position alone, so forked processes may share the handle
-            return os.pread(self._file.fileno(), count, offset)
-        with self._lock:
-            self._file.seek(offset)
-            return bytes(self._file.read(count))
-
-    def _open(self) -> Any:
+    def _read_directory(self) -> None:
         try:
-            file = open(self.path, "rb", buffering=0)  # noqa: SIM115 (lives as long as the source)
-        except OSError as error:
-            raise DataError(f"cannot open the zip: {error.strerror}", where=self.path) from error
-        if stamp(file.fileno()) != self._stamp:
-            file.close()
-            raise DataError("the zip changed since it was scanned", where=self.path, mend="start again")
-        return file
-
-    def _read_directory(self) -> tuple[int, int]:
-        try:
-            with open(self.path, "rb") as file, zipfile.ZipFile(file) as archive:
-                seen = stamp(file.fileno())
+            with zipfile.ZipFile(self.path) as archive:
                 entries = archive.infolist()
         except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError) as error:
             raise DataError(f"expected a zip of faces, got: {error}", where=self.path) from error
@@ -163,7 +132,6 @@ class ZipSource:
             )
         for entry in entries:
             self._add(entry)
-        return seen
 
     def _add(self, entry: zipfile.ZipInfo) -> None:
         name = entry.filename

@@ -1,38 +1,42 @@
-"""YuNet by OpenCV: the default detector."""
+"""YuNet by OpenCV: the default detector.
+
+YuNet was trained on faces 10 to 300 px high. It still finds smaller and larger ones, but marks them badly: against its
+own median over many sizes, landmarks of faces 16 px high are 9 px off (in px of a crop of 112), of 96 px 2 px. So a
+photo is searched at several sizes, and every face found is then looked at by itself, brought to 96 px:
+box, landmarks and score are those of this second look. What it does not confirm is left out.
+"""
 
 from __future__ import annotations
 
 import threading
-import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from hyperarc.errors import DataError, HyperArcError
 from hyperarc.faces.detectors.registry import DETECTORS
+from hyperarc.faces.detectors.yunet_file import RELEASE, find_model
 from hyperarc.faces.face import Face, check_photo
 from hyperarc.faces.image import Pixels
-from hyperarc.faces.model_file import Release, model_folders, obtain, sha256_of
+from hyperarc.faces.overlap import overlaps, suppress
 
-_AUTHORS = "https://raw.githubusercontent.com/ShiqiYu/libfacedetection.train/02246e79b1e976c83d1e135a85e0628120c93769"
-RELEASE = Release(
-    file="face_detection_yunet_2023mar.onnx",
-    sha256="8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4",
-    bytes=232_589,
-    # the authors' yunet_s_640_640.onnx is the same file, byte for byte, as OpenCV's
-    addresses=(
-        f"{_AUTHORS}/onnx/yunet_s_640_640.onnx",
-        "https://huggingface.co/opencv/face_detection_yunet/resolve/main/face_detection_yunet_2023mar.onnx",
-    ),
-    license="MIT",
-)
-KNOWN = {
-    RELEASE.file: RELEASE.sha256,
-    "yunet_n_640_640.onnx": "25a606a145a5b6d7271ae138fbd00eba91dad8b83222ae3f2c7ecd0f4a7b0e31",
-    "yunet_n_dynamic.onnx": "104ee26c71d5c270ce79a6b3dced91c91013260d29a6bf18f9296c5b8c4c2b12",
-}
-"""Files that are looked for, in this order, and their SHA-256."""
+Floats = npt.NDArray[np.float64]
+Window = tuple[int, int, int, int]
+
+# Longer side of a face in the second look, where landmarks are best, and one more try: profiles are at times seen only
+# there, but so is what chance makes look like a face, so more of min_score is asked.
+_LOOKS = ((96, 1.0), (192, 1.25))
+_AROUND = 2  # side of the second look's window over the longer side of the box
+_BORDER = 0.25  # black around the smallest search, over the photo's longest side: for faces that fill the photo
+_STEP = 1.5  # a search at less than this over the size before finds nothing new
+_HINT = 0.7  # of min_score: enough to be looked at again
+_CONFIRMS = 0.3  # overlap of a face with what the second look finds
+
+_LOG, _SILENT = threading.Lock(), 0  # OpenCV has one log for all threads
 
 
 @DETECTORS.register("yunet")
@@ -42,82 +46,131 @@ class YuNet:
     May be shared by threads: each has a network of its own.
 
     Args:
-        model: an ONNX file of YuNet, taken as it is; default one of :data:`KNOWN`, looked for in ``$HYPERARC_MODELS``
-            and the cache of the user, else downloaded.
+        model: an ONNX file of YuNet, taken as it is; default the one that
+            :func:`hyperarc.faces.detectors.yunet_file.find_model` finds.
         min_score: faces below are left out.
-        longest_px: photos are shrunk to this longest side.
+        sizes: longest sides in px at which a photo is searched; photos are shrunk to them, never enlarged. The last one
+            finds the faces of a crowd and takes most of the time.
 
     Raises:
         HyperArcError: OpenCV is not installed, or no model is there and none can be downloaded.
         DataError: the file is no YuNet that the installed OpenCV can run.
     """
 
-    def __init__(self, model: Path | None = None, *, min_score: float = 0.6, longest_px: int = 640) -> None:
+    def __init__(
+        self, model: Path | None = None, *, min_score: float = 0.6, sizes: Sequence[int] = (160, 640, 1920)
+    ) -> None:
+        if not sizes or min(sizes) < 32 or not 0 < min_score < 1:
+            raise HyperArcError(
+                f"expected min_score between 0 and 1 and sizes from 32 px on, got {min_score} and {tuple(sizes)}"
+            )
         self.model = Path(model) if model is not None else find_model()
         self.min_score = min_score
-        self.longest_px = longest_px
+        self.sizes = tuple(sorted(sizes))
         self._own = threading.local()
         self._network()
 
     def detect(self, image: Pixels) -> list[Face]:
         """Faces of a photo, uint8 [H, W, 3] RGB, the highest score first."""
         photo = check_photo(image)
+        rows = self._second_looks(photo, self._search(photo))
+        return [Face(row[:4], row[4:14].reshape(5, 2), row[14]) for row in rows]
+
+    def _search(self, photo: Pixels) -> Floats:
+        """Rows [n, 15] of all sizes together: box, landmarks, score."""
+        height, width = photo.shape[:2]
+        longest, before, found = max(height, width), 0.0, []
+        for size in self.sizes:
+            reached = min(size, longest)
+            if reached < before * _STEP:
+                break
+            around = 0 if before else round(_BORDER * longest)
+            window = (-around, -around, width + around, height + around)
+            found.append(self._look(photo, window, reached / longest, _HINT * self.min_score))
+            before = reached
+        return _alone(np.concatenate(found))
+
+    def _second_looks(self, photo: Pixels, found: Floats) -> Floats:
+        confirmed = []
+        for row in found:
+            side = max(row[2] - row[0], row[3] - row[1])
+            x, y, half = (row[0] + row[2]) / 2, (row[1] + row[3]) / 2, side * _AROUND / 2
+            window = tuple(round(v) for v in (x - half, y - half, x + half, y + half))
+            for look_px, sure in _LOOKS:
+                seen = self._look(photo, window, look_px / side, sure * self.min_score)
+                shared = overlaps(row[:4], seen[:, :4])
+                if len(seen) and shared.max() >= _CONFIRMS:
+                    confirmed.append(seen[shared.argmax()])
+                    break
+        return _alone(np.array(confirmed).reshape(-1, 15))
+
+    def _look(self, photo: Pixels, window: Window, ratio: float, min_score: float) -> Floats:
+        """Faces in a window of the photo, brought to ``ratio`` times its size; black outside the photo."""
         cv2 = _opencv()
-        shrink = max(1.0, max(photo.shape[:2]) / self.longest_px)
-        size = tuple(max(1, round(side / shrink)) for side in photo.shape[1::-1])
-        small = cv2.cvtColor(cv2.resize(photo, size, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2BGR)
+        left, top, right, bottom = window
+        x, y = max(left, 0), max(top, 0)
+        part = photo[y : max(bottom, 0), x : max(right, 0)]
+        if 0 in part.shape:
+            return np.zeros((0, 15))
+        size = tuple(max(1, round(side * ratio)) for side in part.shape[1::-1])
+        how = cv2.INTER_AREA if ratio < 1 else cv2.INTER_LINEAR
+        bgr = cv2.resize(part, size, interpolation=how)[..., ::-1]  # the only place where RGB becomes BGR
+        before = [round(v * ratio) for v in (y - top, x - left)]
+        after = [max(0, round(v * ratio)) for v in (bottom - photo.shape[0], right - photo.shape[1])]
+        canvas = np.pad(bgr, [(before[0], after[0]), (before[1], after[1]), (0, 0)])
         network = self._network()
-        network.setInputSize(size)
-        rows = network.detect(small)[1]
-        if rows is None:
-            return []
-        across, down = photo.shape[1] / size[0], photo.shape[0] / size[1]
-        stretch = np.array([across, down])
-        faces = [
-            Face(
-                np.concatenate([row[:2], row[:2] + row[2:4]]) * np.tile(stretch, 2),
-                row[4:14].reshape(5, 2) * stretch,
-                row[14],
-            )
-            for row in rows
-        ]
-        return sorted(faces, key=lambda face: -face.score)
+        network.setInputSize(canvas.shape[1::-1])
+        network.setScoreThreshold(min_score)
+        found = network.detect(canvas)[1]
+        rows = np.zeros((0, 15)) if found is None else np.asarray(found, dtype=np.float64)
+        rows[:, 2:4] += rows[:, :2]
+        stretch = np.array(part.shape[1::-1]) / size
+        points = (rows[:, :14].reshape(-1, 7, 2) - before[::-1]) * stretch + (x, y)
+        rows[:, :14] = points.reshape(-1, 14)
+        return rows[np.isfinite(rows).all(1)]
 
     def _network(self) -> Any:
         if not hasattr(self._own, "network"):
-            cv2 = _opencv()
-            try:
-                self._own.network = cv2.FaceDetectorYN.create(
-                    str(self.model), "", (64, 64), self.min_score, 0.3, 5000
-                )
-            except cv2.error as error:
-                raise DataError(
-                    f"OpenCV {cv2.__version__} cannot open it: {error.err}", where=self.model, mend="use another file"
-                ) from error
+            self._own.network = _open(self.model)
         return self._own.network
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key != "_own"}
 
-def find_model() -> Path:
-    """The YuNet file of the user, or a download of :data:`RELEASE`.
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _own=threading.local())
 
-    A file of a known name that holds other bytes is used where it lies in ``$HYPERARC_MODELS``, with a warning, and
-    an error in the cache, where HyperArc alone writes.
-    """
-    *own, cache = model_folders()
-    for folder in (*own, cache):
-        for name, sha256 in KNOWN.items():
-            path = folder / name
-            if not path.is_file():
-                continue
-            found = sha256_of(path)
-            if found != sha256 and folder == cache:
-                raise DataError(
-                    f"expected SHA-256 {sha256}, got {found}", where=path, mend="remove it, and it is downloaded anew"
-                )
-            if found != sha256:
-                warnings.warn(f"{path}: not the released file (SHA-256 {found}); it is used all the same", stacklevel=2)
-            return path
-    return obtain(RELEASE)
+
+def _alone(rows: Floats) -> Floats:
+    return rows[suppress(rows[:, :4], rows[:, 14])]
+
+
+def _open(model: Path) -> Any:
+    cv2 = _opencv()
+    if not model.is_file():
+        raise DataError("expected an ONNX file of YuNet, found none", where=model, mend="check the path")
+    try:
+        with _LOG, _quiet(cv2):
+            network = cv2.FaceDetectorYN.create(str(model), "", (64, 64), 0.5, 0.3, 5000)
+            network.detect(np.zeros((64, 64, 3), np.uint8))
+    except cv2.error as error:
+        raise DataError(
+            f"OpenCV {cv2.__version__} cannot run it as YuNet: {' '.join(error.err.split())}",
+            where=model,
+            mend=f"{RELEASE.file} runs on OpenCV 4.10 and later",
+        ) from error
+    return network
+
+
+@contextmanager
+def _quiet(cv2: Any) -> Iterator[None]:
+    """OpenCV 5 warns of a missing choice of devices that nobody made."""
+    log = getattr(cv2.utils, "logging", cv2)  # OpenCV 5 moved it
+    before = log.setLogLevel(_SILENT)
+    try:
+        yield
+    finally:
+        log.setLogLevel(before)
 
 
 def _opencv() -> Any:

@@ -1,0 +1,100 @@
+"""The people of a face set, embedded one part after the other: one center each is all that is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from hyperarc.data.crops import cut, read_crops
+from hyperarc.data.face_set import FaceSet
+from hyperarc.data.findings import Finding, finding
+from hyperarc.encoder import Encoder
+from hyperarc.faces.image import Pixels
+from hyperarc.purification.centers import PersonCenters, joined, person_centers, spread_faces
+
+_PART = 4096  # faces whose embeddings are held at a time, rounded up to whole people
+_THREADS = 2  # that decode ahead
+
+
+@dataclass(frozen=True, eq=False)
+class EmbeddedPeople:
+    """What embedding gave.
+
+    Attributes:
+        centers: of each person, 0 .. people - 1; of no face where none could be read.
+        faces: how many were embedded.
+        unreadable: those that could not be read.
+    """
+
+    centers: PersonCenters
+    faces: int
+    unreadable: Finding
+
+
+def embed_people(
+    faces: FaceSet, people: int, encoder: Encoder, most: int, tell: Callable[[int, int], None]
+) -> EmbeddedPeople:
+    """Centers of people from at most so many faces each, evenly spread over theirs.
+
+    Args:
+        faces: those to embed, all of their rows.
+        people: how many there are; labels of ``faces`` lie below.
+        encoder: of an artifact.
+        most: faces of a person that are embedded.
+        tell: called with (faces done, faces in all).
+
+    Raises:
+        DataError: a face of another size than the contract's, by name.
+    """
+    rows = spread_faces(faces.manifest.labels, most)
+    unreadable: list[str] = []
+    embedded = 0
+
+    def advance(count: int) -> None:
+        nonlocal embedded
+        embedded += count
+        tell(embedded, len(rows) - len(unreadable))
+
+    parts, first = [], 0
+    for part in _parts(rows, faces.manifest.labels):
+        read: list[int] = []
+        vectors = encoder.embed_batches(_batches(faces, part, encoder, read, unreadable), advance).vectors
+        last = int(faces.manifest.labels[part[-1]]) + 1
+        parts.append(_centers(vectors, faces.manifest.labels[read] - first, last - first))
+        first = last
+    dimension = encoder.contract.embedding_dim
+    parts.append(PersonCenters(np.zeros((people - first, dimension), np.float32), np.zeros(people - first, np.int64)))
+    found = finding("faces that could not be read, not compared", unreadable)
+    return EmbeddedPeople(joined(parts), embedded, found)
+
+
+def _parts(rows: npt.NDArray[np.int64], labels: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.int64]]:
+    """The rows in parts of whole people."""
+    ends = np.flatnonzero(np.diff(labels[rows], append=-1)) + 1
+    start = 0
+    for end in ends.tolist():
+        if end - start >= _PART or end == len(rows):
+            yield rows[start:end]
+            start = end
+
+
+def _centers(vectors: npt.NDArray[np.float32], labels: npt.NDArray[np.int64], people: int) -> PersonCenters:
+    if len(vectors):
+        return person_centers(vectors, labels, num_people=people)
+    return PersonCenters(np.zeros((people, vectors.shape[1]), np.float32), np.zeros(people, np.int64))
+
+
+def _batches(
+    faces: FaceSet, rows: npt.NDArray[np.int64], encoder: Encoder, read: list[int], unreadable: list[str]
+) -> Iterator[Pixels]:
+    """Crops in batches; the rows that were read, and the names of the others, go into the lists."""
+    with closing(read_crops(faces.reader, cut(rows, encoder.batch_size), encoder.contract, threads=_THREADS)) as crops:
+        for batch in crops:
+            unreadable += map(faces.reader.where, batch.unreadable)
+            read += batch.rows.tolist()
+            if len(batch.rows):
+                yield batch.crops

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import math
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -192,18 +192,20 @@ def blur_px(face: Pixels, template: str = "arcface_112") -> float:
     """
     view = _blur_view(template, len(face))
     luma: Floats32 = face[view.rows, view.columns].astype(np.float32) @ _LUMA.astype(np.float32)
-    edges, blurred = (_slope_squared(down @ luma @ across) for down, across in (view.calm, view.again))
-    ridges = view.inner & _ridges(edges)
-    squares = edges[1:-1, 1:-1][ridges]
-    if not squares.size:
+    calm, blurred = (np.asarray(down @ luma @ across, dtype=np.float32) for down, across in (view.calm, view.again))
+    slopes = np.zeros_like(calm)
+    slopes[1:-1, 1:-1] = _squares(calm[2:, 1:-1] - calm[:-2, 1:-1], calm[1:-1, 2:] - calm[1:-1, :-2])
+    ridges = np.flatnonzero(view.inner & _ridges(slopes))
+    if not ridges.size:
         return math.inf
-    strong = np.argpartition(squares, -_few(squares))[-_few(squares) :]
-    fall_squared = np.median(squares[strong] / np.maximum(blurred[1:-1, 1:-1][ridges][strong], 1e-9))
-    return math.sqrt(max(_AGAIN**2 / max(float(fall_squared) - 1, 1e-3) - _CALM**2, 0.0))
-
-
-def _few(values: Floats32) -> int:
-    return math.ceil(_EDGES * values.size)
+    squares = slopes.ravel()[ridges]
+    few = math.ceil(_EDGES * ridges.size)
+    strong = np.argpartition(squares, -few)[-few:]
+    at, below, values = ridges[strong], calm.shape[1], blurred.ravel()
+    after = _squares(values[at + below] - values[at - below], values[at + 1] - values[at - 1])
+    falls = np.sort(squares[strong] / np.maximum(after, 1e-9))
+    fall_squared = float(falls[(few - 1) // 2] + falls[few // 2]) / 2
+    return math.sqrt(max(_AGAIN**2 / max(fall_squared - 1, 1e-3) - _CALM**2, 0.0))
 
 
 @functools.cache
@@ -242,25 +244,27 @@ def _blur_view(template: str, size: int) -> _BlurView:
             matrices.append(matrix[low - 2 : high + 2, part].astype(np.float32))
         return matrices[0], np.ascontiguousarray(matrices[1].T)
 
-    return _BlurView(seen[0], seen[1], blurs(False), blurs(True), inner[tuple(slice(*ends) for ends in box)])
+    around = np.pad(inner[tuple(slice(*ends) for ends in box)], 2)
+    return _BlurView(seen[0], seen[1], blurs(False), blurs(True), around)
 
 
-def _slope_squared(plane: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Squared gradient, but for the outermost pixels."""
-    down, across = plane[2:, 1:-1] - plane[:-2, 1:-1], plane[1:-1, 2:] - plane[1:-1, :-2]
+def _squares(down: Floats32, across: Floats32) -> Floats32:
+    """Squared gradients from differences over 2 px."""
     down *= down
     across *= across
     down += across
     down *= 0.25
-    return np.asarray(down)
+    return down
 
 
 def _ridges(plane: Floats32) -> npt.NDArray[np.bool_]:
-    """Where a plane is higher than on the two sides, across or down; but for the outermost pixels."""
+    """Where a plane is higher than on the two sides, across or down; never at its border."""
     middle = plane[1:-1, 1:-1]
     across = (middle > plane[1:-1, :-2]) & (middle >= plane[1:-1, 2:])
     down = (middle > plane[:-2, 1:-1]) & (middle >= plane[2:, 1:-1])
-    return np.asarray((across | down) & (middle > _FLAT))
+    ridges = np.zeros(plane.shape, np.bool_)
+    ridges[1:-1, 1:-1] = (across | down) & (middle > _FLAT)
+    return ridges
 
 
 @functools.cache

@@ -47,7 +47,8 @@ def chroma(small: Pixels) -> Floats32:
         >>> chroma(np.full((1, 28, 28, 3), (90, 60, 50), np.uint8)).tolist()
         [40.0]
     """
-    apart = small.max(-1) - small.min(-1)
+    red, green, blue = small[..., 0], small[..., 1], small[..., 2]
+    apart = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
     return np.asarray(apart.mean((1, 2), dtype=np.float32))
 
 

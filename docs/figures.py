@@ -11,6 +11,7 @@ from pathlib import Path
 
 import loss_pages
 import numpy as np
+import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
@@ -20,11 +21,18 @@ from PIL import Image, ImageDraw, ImageFont
 from hyperarc.commands.plots import draw, figure_names
 from hyperarc.data.drawn import NUISANCE_NAMES, Conditions, draw_faces, draw_nuisances, draw_people
 from hyperarc.faces.alignment import align
+from hyperarc.faces.augmentation.augmenter import Augmenter
 from hyperarc.faces.quality import assess_quality
+from hyperarc.purification.centers import person_centers
+from hyperarc.purification.limit import reached
+from hyperarc.purification.overlap import overlap
+from hyperarc.purification.people import People
+from hyperarc.recipe_augmentation import Augmentation
+from hyperarc.report.overlap_plots import CosineTail, cosine_tail
 from hyperarc.report.style import BLUE, GREEN, GRID, INK, MUTED, ORANGE, VERMILLION, save_figure, styled
 
 FOLDER = Path(__file__).parent / "figures"
-FACES, ALIGNED, TOY = "drawn-faces", "aligned-faces", "toy-embeddings"
+FACES, ALIGNED, AUGMENTED, TOY = "drawn-faces", "aligned-faces", "augmentation", "toy-embeddings"
 SHADES_DPI = 66  # of shades inside an SVG, to keep it small
 
 # column of the contact sheet -> what differs from a studio picture (names of hyperarc.data.drawn.NUISANCE_NAMES)
@@ -103,6 +111,40 @@ def aligned_faces() -> Image.Image:
         for row, line in enumerate((f"score {quality.score:.2f}", reason)):
             where = (left + PHOTO_PX // 2, low + TILE_PX + 10 + 16 * row)
             pen.text(where, line, font=small, fill=INK if row == 0 else MUTED, anchor="mm")
+    return sheet
+
+
+# column of the sheet -> what is done to every face of it, and the step that draws it
+CHANGES: dict[str, tuple[dict[str, dict[str, object]], int]] = {
+    "as it is": ({}, 0),
+    "sunglasses": ({"sunglasses": {}}, 3),
+    "mask": ({"mask": {}}, 9),
+    "occlusion": ({"occlusion": {"side": [0.3, 0.4]}}, 4),
+    "crop": ({"crop": {"area": [0.4, 0.7]}}, 1),
+    "low resolution": ({"low_resolution": {"side": [0.15, 0.25]}}, 1),
+    "blur": ({"blur": {"sigma_px": [0.5, 2.0], "motion_px": [0, 12]}}, 6),
+    "color": ({"color": {"hue_deg": [-20, 20]}}, 3),
+    "gray": ({"gray": {}}, 0),
+    "jpeg": ({"jpeg": {"quality": [5, 12]}}, 0),
+}
+
+
+def augmented_faces() -> Image.Image:
+    """Three people, one a row, under each augmentation, one a column; strongly, so that it shows."""
+    step, rng = TILE_PX + GAP_PX, np.random.default_rng(0)
+    scenes = draw_nuisances(len(PEOPLE), rng, Conditions.neutral())
+    scenes[:, NUISANCE_NAMES.index("yaw")] = (0.0, -0.35, 0.3)
+    faces = draw_faces(draw_people(max(PEOPLE) + 1, seed=0)[list(PEOPLE)], scenes)
+    crops = torch.from_numpy(faces.images).permute(0, 3, 1, 2)
+    sheet = Image.new("RGB", (GAP_PX + len(CHANGES) * step, HEADING_PX + len(PEOPLE) * step), "white")
+    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=14)
+    for column, (name, (sections, at)) in enumerate(CHANGES.items()):
+        left = GAP_PX + column * step
+        pen.text((left + TILE_PX // 2, HEADING_PX // 2 + 2), name, font=font, fill=MUTED, anchor="mm")
+        section = Augmentation.model_validate({kind: {"p": 1.0, **values} for kind, values in sections.items()})
+        changed = Augmenter(section, seed=0)(crops, at, landmarks=torch.from_numpy(faces.landmarks))
+        for row, face in enumerate(changed.permute(0, 2, 3, 1).numpy()):
+            sheet.paste(Image.fromarray(face), (left, HEADING_PX + row * step))
     return sheet
 
 
@@ -249,13 +291,30 @@ def _arrow(start: tuple[float, float], end: tuple[float, float], style: str) -> 
     )
 
 
-SCHEMES = {"sweep": sweep, "groupface": groupface}
+def overlap_tail() -> Figure:
+    """Two sets of synthetic embeddings, 40 people in both: pairs that reach a cosine, counted and expected."""
+    random = np.random.default_rng(0)
+    world = random.normal(size=(3960, 96))
+    sides = []
+    for people, faces, seed in ((world[:500], 12, 1), (world[460:], 3, 2)):
+        labels = np.repeat(np.arange(len(people)), faces)
+        scattered = people[labels] + 1.6 * np.random.default_rng(seed).normal(size=(len(labels), 96))
+        sides.append(People(centers=person_centers(scattered, labels)))
+    found = overlap(*sides)
+    cosines, counted = reached(found.counts)
+    assert found.impostors is not None
+    expected = np.array([found.impostors.expected(cosine) for cosine in cosines.tolist()])
+    return cosine_tail(CosineTail(cosines, counted, expected, found.limit))
+
+
+SHEETS = {FACES: drawn_faces, ALIGNED: aligned_faces, AUGMENTED: augmented_faces}
+SCHEMES = {"sweep": sweep, "groupface": groupface, "overlap": overlap_tail}
 
 
 def figure_files() -> dict[str, Path]:
     """Every figure by name, with its file below ``docs/figures``."""
     files = {name: Path(f"{name}.svg") for name in (*SCHEMES, *figure_names())}
-    files |= {name: Path(f"{name}.png") for name in (FACES, ALIGNED, TOY)}  # pictures of faces
+    files |= {name: Path(f"{name}.png") for name in (*SHEETS, TOY)}  # pictures of faces
     return files | {loss.name: Path("losses", f"{loss.name}.svg") for loss in loss_pages.all_losses()}
 
 
@@ -265,8 +324,8 @@ def main(names: list[str], folder: Path) -> None:
     for name in names or files:
         path = folder / files[name]
         path.parent.mkdir(parents=True, exist_ok=True)
-        if name in (FACES, ALIGNED):
-            small_png(drawn_faces() if name == FACES else aligned_faces(), path)
+        if name in SHEETS:
+            small_png(SHEETS[name](), path)
             continue
         figure = SCHEMES[name]() if name in SCHEMES else draw(name)
         save_figure(figure, path, SHADES_DPI if path.suffix == ".svg" else 200)

@@ -17,10 +17,10 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 import hyperarc
-import hyperarc.artifact as artifact_module
+import hyperarc.artifact.artifact as artifact_module
 from hyperarc.artifact import open_artifact, save_artifact
+from hyperarc.artifact.card import LIBRARIES, Card
 from hyperarc.backbones import create_backbone
-from hyperarc.card import LIBRARIES, Card
 from hyperarc.commands.show import Show
 from hyperarc.commands.train import Start, new_state, train
 from hyperarc.encoder import Encoder

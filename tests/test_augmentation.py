@@ -25,7 +25,17 @@ from hyperarc.errors import DataError, RecipeError
 from hyperarc.faces.augmentation import blur, color, drawing, framing, jpeg, mask, resolution, sunglasses
 from hyperarc.faces.augmentation.augmenter import Augmenter, open_augmenter
 from hyperarc.faces.template import TEMPLATES
-from hyperarc.recipe_augmentation import PRESETS, Augmentation, Blur, Color, Crop, Interpolation, Mask, Occlusion, Sunglasses
+from hyperarc.recipe_augmentation import (
+    PRESETS,
+    Augmentation,
+    Blur,
+    Color,
+    Crop,
+    Interpolation,
+    Mask,
+    Occlusion,
+    Sunglasses,
+)
 from hyperarc.recipe_file import load_recipe, parse_recipe
 from hyperarc.training.checkpoint import recipe_digest
 

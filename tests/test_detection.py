@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import pickle
 import sys
 from collections.abc import Callable
@@ -191,9 +192,7 @@ def photo_of(shape: tuple[int, int], *boxes: tuple[int, int, int, int]) -> Pixel
 @pytest.mark.parametrize("shape", [(250, 250), (600, 400), (400, 1300), (3000, 2000)])
 @pytest.mark.parametrize("share", [0.04, 0.1, 0.3, 0.9])
 def test_faces_of_any_size_are_found_where_they_are(blobs: Blobs, shape: tuple[int, int], share: float) -> None:
-    height = round(share * min(shape))
-    if height < 16:
-        pytest.skip("smaller than any detector sees")
+    height = max(16, round(share * min(shape)))
     width = round(height * 0.75)
     left, top = (shape[1] - width) * 2 // 3, (shape[0] - height) // 3
     box = (left, top, left + width, top + height)
@@ -241,6 +240,15 @@ def test_tiny_and_thin_photos_have_no_faces(blobs: Blobs, shape: tuple[int, int]
     assert YuNet(Path("any.onnx")).detect(photo_of(shape)) == []
 
 
+def test_boxes_that_no_face_has_do_no_harm(blobs: Blobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    odd = [[-900, -900, 5, 5], [0, 0, 1e6, 1], [5, 5, 1e-3, 1e-3], [9, 9, np.nan, 9], [9, 9, np.inf, 9]]
+    rows = np.array([[*box, *POINTS.ravel(), 0.9] for box in odd], np.float32)
+    monkeypatch.setattr(blobs, "detect", lambda canvas: blobs.sizes.append(canvas.shape[:2]) or (1, rows))
+    found = YuNet(Path("any.onnx")).detect(photo_of((250, 250)))
+    assert all(np.isfinite(one.box).all() for one in found)
+    assert max(max(size) for size in blobs.sizes) < 500
+
+
 def test_scores_and_sizes_are_checked() -> None:
     for args in ({"min_score": 0.0}, {"min_score": 1.5}, {"sizes": ()}, {"sizes": (8, 640)}):
         with pytest.raises(HyperArcError, match="expected min_score between 0 and 1 and sizes from 32 px on"):
@@ -259,6 +267,18 @@ def test_a_file_that_is_no_network_is_refused(tmp_path: Path) -> None:
     (tmp_path / "bad.onnx").write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
     with pytest.raises(DataError, match=r"bad\.onnx: OpenCV .* cannot run it as YuNet"):
         YuNet(tmp_path / "bad.onnx")
+
+
+def test_opencv_is_as_talkative_after_as_before(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    import cv2
+
+    log = getattr(cv2.utils, "logging", cv2)
+    before = log.getLogLevel()
+    (tmp_path / "bad.onnx").write_bytes(b"bad")
+    with pytest.raises(DataError):
+        YuNet(tmp_path / "bad.onnx")
+    assert log.getLogLevel() == before > 0
+    assert capfd.readouterr().err == ""
 
 
 def test_detect_opens_a_detector_once(blobs: Blobs, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -294,6 +314,18 @@ def test_faces_of_real_photos(shared: Path, real: YuNet) -> None:
         assert residual_px(one.landmarks) < 7
         np.testing.assert_allclose(one.box.reshape(2, 2).mean(0), (125, 125), atol=20)
     assert cv2.getNumThreads() == threads
+
+
+@pytest.mark.slow
+def test_every_photo_of_the_raw_sets_has_its_face(shared: Path, real: YuNet) -> None:
+    for name, most in (("lfw", 7.0), ("photos", 15.0)):
+        for file in sorted((shared / "data" / "raw" / name).rglob("*.jpg")):
+            photo = decode(file.read_bytes())
+            (one,) = hyperarc.detect(photo, real, policy="central")
+            assert residual_px(one.landmarks) < most, file
+    for file in sorted((shared / "data" / "raw" / "dirty").iterdir()):
+        with contextlib.suppress(DataError):
+            assert hyperarc.detect(decode(file.read_bytes()), real) == [], file
 
 
 def test_faces_from_tiny_to_huge_keep_their_landmarks(shared: Path, real: YuNet) -> None:

@@ -20,7 +20,7 @@ from PIL import Image
 from torch import nn
 
 from hyperarc.artifact import Artifact, open_artifact
-from hyperarc.card import Card
+from hyperarc.artifact.card import Card
 from hyperarc.commands.embed import Job, embed
 from hyperarc.commands.show import Show
 from hyperarc.contract import Contract

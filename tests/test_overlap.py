@@ -24,8 +24,10 @@ from hyperarc.data.face_set import open_faces
 from hyperarc.data.manifest import Manifest, read_manifest
 from hyperarc.data.training_set import open_training_set
 from hyperarc.encoder import model_input
+from hyperarc.errors import DataError
 from hyperarc.recipe import Data, SourceData
 from hyperarc.recipe_file import load_recipe
+from hyperarc.report.overlap_plots import CosineTail, cosine_tail, nearest_histogram
 
 Pictures = tuple[dict[str, np.ndarray], dict[str, np.ndarray]]
 
@@ -154,17 +156,20 @@ def test_training_takes_the_marked_manifest(overlapped: dict[str, Any]) -> None:
 
 
 def test_marks_are_taken_back(run: Any, overlapped: dict[str, Any], sets: tuple[Path, Path], tmp_path: Path) -> None:
-    marked, out = tmp_path / "marked.parquet", ("--out", tmp_path / "out")
+    marked = tmp_path / "marked.parquet"
     manifest = read_manifest(overlapped["manifest"]).mark([0], "blurred: 3 px")
     manifest.mark([0], "overlap: named like x of other").write(marked)
-    done = run("overlap", marked, sets[1], "--undo", *out)
+    done = run("overlap", marked, sets[1], "--undo", "--out", tmp_path / "out")
     assert done.code == 0, done.err
     assert done.out == f"5 of 20 faces kept again: {tmp_path / 'out' / 'faces.parquet'}\n"
     after = read_manifest(tmp_path / "out" / "faces.parquet")
     assert after.row(0).reason == "blurred: 3 px | overlap: named like x of other"
     assert after.keep.tolist() == [False] + [True] * 19
     assert not [found for found in after.findings if "judge" in str(found)]
-    assert json.loads(run("overlap", *sets, "--undo", *out, "--json").out)["faces_taken_back"] == 0
+    assert not read_manifest(marked).keep[2:4].any()
+    assert json.loads(run("overlap", marked, sets[1], "--undo", "--json").out)["faces_taken_back"] == 5
+    assert read_manifest(marked).keep.tolist() == after.keep.tolist()  # in place
+    assert "web: expected a manifest with marks to take back" in run("overlap", *sets, "--undo").complaint()
 
 
 def test_marks_of_several_test_sets_add_up(run: Any, overlapped: dict[str, Any], tmp_path: Path, pictures: Any) -> None:
@@ -263,3 +268,10 @@ def test_people_are_embedded_in_parts(
     assert parts.train.people.centers is not None
     np.testing.assert_allclose(whole.train.people.centers.vectors, parts.train.people.centers.vectors, atol=1e-5)
     assert whole.found == parts.found == [0, 1, 2]
+
+
+def test_figures_refuse_nothing_to_draw() -> None:
+    with pytest.raises(DataError, match="expected as many counts as cosines, and a pair"):
+        cosine_tail(CosineTail(np.zeros(2), np.zeros(2, np.int64), None, 0.5))
+    with pytest.raises(DataError, match="expected finite cosines, at least one"):
+        nearest_histogram([], [], 0.5)

@@ -159,7 +159,7 @@ def overlap(
     ] = None,
     names: Annotated[bool, typer.Option("--names/--no-names", help="Compare names.")] = True,
     faces_per_person: Annotated[int, typer.Option(min=1, help="Faces of a person that are embedded at most.")] = 20,
-    out: Annotated[Path | None, typer.Option(help="Folder for the results; default runs/overlap-TRAIN-TEST.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for results; default runs/overlap-TRAIN-TEST.")] = None,
     undo: Annotated[bool, typer.Option("--undo", help="Take back the marks in manifest TRAIN that name TEST.")] = False,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ...")] = "cpu",
     as_json: Json = False,

@@ -11,7 +11,8 @@ from hyperarc.commands.comparison import Compared, Comparison, compare
 from hyperarc.commands.overlap_marks import marked, unmarked, write_table
 from hyperarc.commands.overlap_report import how_found, report_overlap
 from hyperarc.commands.show import Show
-from hyperarc.data.face_set import FaceSet, open_faces
+from hyperarc.data.face_set import MANIFEST, FaceSet, open_faces
+from hyperarc.errors import DataError
 
 FILES = {"manifest": "faces.parquet", "table": "overlap.csv", "report": "report.html"}
 
@@ -29,10 +30,12 @@ def find_overlap(train: Path, test: Path, comparison: Comparison, out: Path | No
 
 
 def undo_overlap(train: Path, test: Path, out: Path | None) -> dict[str, Any]:
-    """Take back the marks in the manifest ``train`` that name ``test``, write it and return the facts."""
+    """Take back the marks in the manifest ``train`` that name ``test``; write it there or to ``out``; the facts."""
+    if train.suffix != MANIFEST:
+        raise DataError("expected a manifest with marks to take back", where=train, mend="give faces.parquet")
     faces, others = open_faces(train), open_faces(test)
     after = unmarked(faces.manifest, others.name)
-    path = (out or folder_of(faces, others)) / FILES["manifest"]
+    path = train if out is None else out / FILES["manifest"]
     after.write(path)
     back = int((after.keep & ~faces.manifest.keep).sum())
     told = {"train": faces.name, "test": others.name, "faces": len(faces), "faces_taken_back": back}

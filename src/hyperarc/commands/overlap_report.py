@@ -14,7 +14,7 @@ from hyperarc.commands.overlap_marks import namesake_of
 from hyperarc.errors import DataError
 from hyperarc.faces.image import Pixels
 from hyperarc.purification.centers import spread_faces
-from hyperarc.purification.limit import EDGES
+from hyperarc.purification.limit import reached
 from hyperarc.purification.people import Match, nearest_first
 from hyperarc.report.overlap_plots import CosineTail, cosine_tail, nearest_histogram
 from hyperarc.report.page import Card, FacesToFaces, FaceToFace, Plot, Report, Section, write_report
@@ -100,11 +100,11 @@ def _by_names(compared: Compared) -> Section:
 
 def _tail(compared: Compared) -> CosineTail:
     result = compared.result
-    counted = result.counts[::-1].cumsum()[::-1]
+    cosines, counted = reached(result.counts)
     expected = None
     if result.impostors is not None:
-        expected = np.array([result.impostors.expected(cosine) for cosine in EDGES[:-1].tolist()])
-    return CosineTail(EDGES[:-1], counted, expected, result.limit)
+        expected = np.array([result.impostors.expected(cosine) for cosine in cosines.tolist()])
+    return CosineTail(cosines, counted, expected, result.limit)
 
 
 def _side_by_side(compared: Compared, groups: Iterable[tuple[str, Sequence[Match]]]) -> list[FacesToFaces]:

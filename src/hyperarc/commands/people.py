@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from hyperarc.data.crops import cut, read_crops
 from hyperarc.data.face_set import FaceSet
 from hyperarc.data.findings import Finding, finding
 from hyperarc.encoder import Encoder
-from hyperarc.errors import DataError
 from hyperarc.faces.image import Pixels
 from hyperarc.purification.centers import PersonCenters, joined, person_centers, spread_faces
 
 _PART = 4096  # faces whose embeddings are held at a time, rounded up to whole people
+_THREADS = 2  # that decode ahead
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,24 +92,9 @@ def _batches(
     faces: FaceSet, rows: npt.NDArray[np.int64], encoder: Encoder, read: list[int], unreadable: list[str]
 ) -> Iterator[Pixels]:
     """Crops in batches; the rows that were read, and the names of the others, go into the lists."""
-    size = encoder.contract.height, encoder.contract.width
-    crops: list[Pixels] = []
-    for row in rows.tolist():
-        try:
-            crop = faces.image(row)
-        except DataError:
-            unreadable.append(faces.reader.where(row))
-            continue
-        if crop.shape[:2] != size:
-            raise DataError(
-                f"expected a face of {size[1]}x{size[0]} pixels, got {crop.shape[1]}x{crop.shape[0]}",
-                where=faces.reader.where(row),
-                mend="align the faces to the contract's size first",
-            )
-        read.append(row)
-        crops.append(crop)
-        if len(crops) == encoder.batch_size:
-            yield np.stack(crops)
-            crops = []
-    if crops:
-        yield np.stack(crops)
+    with closing(read_crops(faces.reader, cut(rows, encoder.batch_size), encoder.contract, threads=_THREADS)) as crops:
+        for batch in crops:
+            unreadable += map(faces.reader.where, batch.unreadable)
+            read += batch.rows.tolist()
+            if len(batch.rows):
+                yield batch.crops

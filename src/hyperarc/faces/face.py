@@ -59,7 +59,7 @@ class Face:
 
 @runtime_checkable
 class Detector(Protocol):
-    """Finds faces; what :func:`hyperarc.detect` takes besides names and files.
+    """Finds faces; what :func:`hyperarc.detect` takes besides names and files. Several threads may call it at once.
 
     Example:
         >>> class Nobody:

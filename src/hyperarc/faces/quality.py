@@ -191,19 +191,21 @@ def blur_px(face: Pixels, template: str = "arcface_112") -> float:
         True
     """
     view = _blur_view(template, len(face))
-    luma = face[view.rows, view.columns].astype(np.float32) @ _LUMA.astype(np.float32)
-    edges, blurred = (_slope_squared(down @ luma @ across) for down, across in (view.calm, view.again))
-    ridges = view.inner & _ridges(edges)
-    squares = edges[1:-1, 1:-1][ridges]
-    if not squares.size:
+    luma: Floats32 = face[view.rows, view.columns].astype(np.float32) @ _LUMA.astype(np.float32)
+    calm, blurred = (np.asarray(down @ luma @ across, dtype=np.float32) for down, across in (view.calm, view.again))
+    slopes = np.zeros_like(calm)
+    slopes[1:-1, 1:-1] = _squares(calm[2:, 1:-1] - calm[:-2, 1:-1], calm[1:-1, 2:] - calm[1:-1, :-2])
+    ridges = np.flatnonzero(view.inner & _ridges(slopes))
+    if not ridges.size:
         return math.inf
-    strong = np.argpartition(squares, -_few(squares))[-_few(squares) :]
-    fall_squared = np.median(squares[strong] / np.maximum(blurred[1:-1, 1:-1][ridges][strong], 1e-9))
-    return math.sqrt(max(_AGAIN**2 / max(float(fall_squared) - 1, 1e-3) - _CALM**2, 0.0))
-
-
-def _few(values: Floats32) -> int:
-    return math.ceil(_EDGES * values.size)
+    squares = slopes.ravel()[ridges]
+    few = math.ceil(_EDGES * ridges.size)
+    strong = np.argpartition(squares, -few)[-few:]
+    at, below, values = ridges[strong], calm.shape[1], blurred.ravel()
+    after = _squares(values[at + below] - values[at - below], values[at + 1] - values[at - 1])
+    falls = np.sort(squares[strong] / np.maximum(after, 1e-9))
+    fall_squared = float(falls[(few - 1) // 2] + falls[few // 2]) / 2
+    return math.sqrt(max(_AGAIN**2 / max(fall_squared - 1, 1e-3) - _CALM**2, 0.0))
 
 
 @functools.cache
@@ -217,7 +219,7 @@ def inner_face(template: str, size: int) -> npt.NDArray[np.bool_]:
 
 
 class _BlurView(NamedTuple):
-    """What the blur is measured on: a part of the crop, and the blurs of it around the inner face, 2 px on every side."""
+    """What of a crop the blur is measured on, and the blurs of that part that give the inner face and 2 px around."""
 
     rows: slice
     columns: slice
@@ -232,7 +234,7 @@ def _blur_view(template: str, size: int) -> _BlurView:
     inner, ratio = inner_face(template, size), size / 112
     box = [(line.min(), line.max() + 1) for line in np.nonzero(inner)]
     reach = math.ceil(3 * _CALM * ratio) + math.ceil(3 * _AGAIN * ratio) + 2
-    seen = [slice(max(low - reach, 0), min(high + reach, side)) for (low, high), side in zip(box, inner.shape, strict=True)]
+    seen = [slice(max(a - reach, 0), min(b + reach, side)) for (a, b), side in zip(box, inner.shape, strict=True)]
 
     def blurs(again: bool) -> tuple[Floats32, Floats32]:
         matrices = []
@@ -242,12 +244,12 @@ def _blur_view(template: str, size: int) -> _BlurView:
             matrices.append(matrix[low - 2 : high + 2, part].astype(np.float32))
         return matrices[0], np.ascontiguousarray(matrices[1].T)
 
-    return _BlurView(seen[0], seen[1], blurs(False), blurs(True), inner[tuple(slice(*ends) for ends in box)])
+    around = np.pad(inner[tuple(slice(*ends) for ends in box)], 2)
+    return _BlurView(seen[0], seen[1], blurs(False), blurs(True), around)
 
 
-def _slope_squared(plane: Floats32) -> Floats32:
-    """Squared gradient, but for the outermost pixels."""
-    down, across = plane[2:, 1:-1] - plane[:-2, 1:-1], plane[1:-1, 2:] - plane[1:-1, :-2]
+def _squares(down: Floats32, across: Floats32) -> Floats32:
+    """Squared gradients from differences over 2 px."""
     down *= down
     across *= across
     down += across
@@ -256,11 +258,13 @@ def _slope_squared(plane: Floats32) -> Floats32:
 
 
 def _ridges(plane: Floats32) -> npt.NDArray[np.bool_]:
-    """Where a plane is higher than on the two sides, across or down; but for the outermost pixels."""
+    """Where a plane is higher than on the two sides, across or down; never at its border."""
     middle = plane[1:-1, 1:-1]
     across = (middle > plane[1:-1, :-2]) & (middle >= plane[1:-1, 2:])
     down = (middle > plane[:-2, 1:-1]) & (middle >= plane[2:, 1:-1])
-    return np.asarray((across | down) & (middle > _FLAT))
+    ridges = np.zeros(plane.shape, np.bool_)
+    ridges[1:-1, 1:-1] = (across | down) & (middle > _FLAT)
+    return ridges
 
 
 @functools.cache

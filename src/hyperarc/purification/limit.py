@@ -116,3 +116,14 @@ def count_cosines(cosines: Tensor) -> npt.NDArray[np.int64]:
     """
     counts = torch.histc(cosines.float().clamp(-1.0, 1.0), len(EDGES) - 1, -1.0, 1.0)
     return counts.to(torch.int64).cpu().numpy()
+
+
+def reached(counts: npt.NDArray[np.int64], every: int = 10) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+    """Every tenth of the cosines of ``EDGES``, and how many of the counted pairs reach it.
+
+    Example:
+        >>> cosines, pairs = reached(count_cosines(torch.tensor([-0.5, 0.2])))
+        >>> pairs[cosines < -0.5][-1], pairs[cosines <= 0.0][-1], len(pairs)
+        (np.int64(2), np.int64(1), 400)
+    """
+    return EDGES[:-1:every], counts[::-1].cumsum()[::-1][::every]

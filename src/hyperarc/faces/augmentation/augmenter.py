@@ -107,16 +107,18 @@ class Augmenter:
         count = len(faces)
         if landmarks is None:
             landmarks = torch.from_numpy(open_template(self.template, faces.shape[2]).points).expand(count, 5, 2)
-        changed = faces.clone(memory_format=torch.contiguous_format)
+        kept = list(faces.contiguous().unbind())  # whole faces are exchanged, which is faster than writing into a batch
         for name, section in self.section.steps().items():
             number, change = _CHANGES[name]
             draws = self._draw(step, name, count * world_size, 1 + number)[rank * count : (rank + 1) * count]
             rows = (draws[:, 0] < section.p).nonzero()[:, 0]
-            if len(rows):
-                there = rows.to(faces.device)
+            chosen = [kept[row] for row in rows.tolist()]
+            if chosen:
                 points = landmarks[rows.to(landmarks.device)]
-                changed[there] = change(changed.index_select(0, there), points, draws[rows, 1:], section)
-        return changed
+                changed = change(torch.stack(chosen), points, draws[rows, 1:], section)
+                for row, face in zip(rows.tolist(), changed.unbind(), strict=True):
+                    kept[row] = face
+        return torch.stack(kept) if kept else faces
 
     def pictures(self, faces: NDArray[np.uint8], step: int = 0) -> NDArray[np.uint8]:
         """The same for uint8 crops [N, H, W, 3], to look at."""

@@ -60,8 +60,8 @@ def occlude(faces: Tensor, boxes: Tensor, seeds: Tensor | None = None) -> Tensor
         >>> occlude(torch.zeros(1, 3, 1, 3, dtype=torch.uint8), torch.tensor([[0, 1, 1, 5]]))[0, 0].tolist()
         [[0, 128, 128]]
     """
-    filling = torch.full_like(faces, 128) if seeds is None else noise(seeds, faces)
-    return torch.where(_inside(faces, boxes), filling, faces)
+    inside = _inside(faces, boxes)
+    return faces.masked_fill(inside, 128) if seeds is None else torch.where(inside, noise(seeds, faces), faces)
 
 
 def draw_squares(draws: Tensor, section: Occlusion, height: int, width: int) -> Tensor:

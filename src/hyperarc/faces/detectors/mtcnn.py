@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import threading
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ _POINTS = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
 class MTCNN:
     """Zhang et al., "Joint Face Detection and Alignment using Multi-task Cascaded Convolutional Networks", 2016.
 
-    Not to be shared by threads.
+    May be shared by threads; the network looks at one photo at a time.
 
     Args:
         network: an ``MTCNN`` of the package ``mtcnn`` (its ``detect_faces`` gives dicts) or ``facenet_pytorch`` (its
@@ -33,12 +34,14 @@ class MTCNN:
     def __init__(self, network: Any = None, *, min_score: float = 0.9) -> None:
         self.min_score = min_score
         self._network = _open() if network is None else network
+        self._one = threading.Lock()
 
     def detect(self, image: Pixels) -> list[Face]:
         """Faces of a photo, uint8 [H, W, 3] RGB, the highest score first."""
         photo = check_photo(image)
         read = _read_dicts if hasattr(self._network, "detect_faces") else _read_arrays
-        faces = [face for face in read(self._network, photo) if face.score >= self.min_score]
+        with self._one:
+            faces = [face for face in read(self._network, photo) if face.score >= self.min_score]
         return sorted(faces, key=lambda face: -face.score)
 
 

@@ -27,7 +27,7 @@ from hyperarc.faces.overlap import overlaps, suppress
 Floats = npt.NDArray[np.float64]
 Window = tuple[int, int, int, int]
 
-# Height of a face in the second look, where landmarks are best, and one more try: profiles are at times seen only
+# Longer side of a face in the second look, where landmarks are best, and one more try: profiles are at times seen only
 # there, but so is what chance makes look like a face, so more of min_score is asked.
 _LOOKS = ((96, 1.0), (192, 1.25))
 _AROUND = 2  # side of the second look's window over the longer side of the box
@@ -36,7 +36,7 @@ _STEP = 1.5  # a search at less than this over the size before finds nothing new
 _HINT = 0.7  # of min_score: enough to be looked at again
 _CONFIRMS = 0.3  # overlap of a face with what the second look finds
 
-_LOG = threading.Lock()  # OpenCV has one log for all threads
+_LOG, _SILENT = threading.Lock(), 0  # OpenCV has one log for all threads
 
 
 @DETECTORS.register("yunet")
@@ -97,7 +97,7 @@ class YuNet:
             x, y, half = (row[0] + row[2]) / 2, (row[1] + row[3]) / 2, side * _AROUND / 2
             window = tuple(round(v) for v in (x - half, y - half, x + half, y + half))
             for look_px, sure in _LOOKS:
-                seen = self._look(photo, window, look_px / (row[3] - row[1]), sure * self.min_score)
+                seen = self._look(photo, window, look_px / side, sure * self.min_score)
                 shared = overlaps(row[:4], seen[:, :4])
                 if len(seen) and shared.max() >= _CONFIRMS:
                     confirmed.append(seen[shared.argmax()])
@@ -110,6 +110,8 @@ class YuNet:
         left, top, right, bottom = window
         x, y = max(left, 0), max(top, 0)
         part = photo[y : max(bottom, 0), x : max(right, 0)]
+        if 0 in part.shape:
+            return np.zeros((0, 15))
         size = tuple(max(1, round(side * ratio)) for side in part.shape[1::-1])
         how = cv2.INTER_AREA if ratio < 1 else cv2.INTER_LINEAR
         bgr = cv2.resize(part, size, interpolation=how)[..., ::-1]  # the only place where RGB becomes BGR
@@ -153,9 +155,9 @@ def _open(model: Path) -> Any:
             network.detect(np.zeros((64, 64, 3), np.uint8))
     except cv2.error as error:
         raise DataError(
-            f"OpenCV {cv2.__version__} cannot run it as YuNet: {error.err}",
+            f"OpenCV {cv2.__version__} cannot run it as YuNet: {' '.join(error.err.split())}",
             where=model,
-            mend=f"{RELEASE.file} runs on every OpenCV from 4.8 on",
+            mend=f"{RELEASE.file} runs on OpenCV 4.10 and later",
         ) from error
     return network
 
@@ -163,8 +165,8 @@ def _open(model: Path) -> Any:
 @contextmanager
 def _quiet(cv2: Any) -> Iterator[None]:
     """OpenCV 5 warns of a missing choice of devices that nobody made."""
-    log = cv2.utils.logging
-    before = log.setLogLevel(log.LOG_LEVEL_SILENT)
+    log = getattr(cv2.utils, "logging", cv2)  # OpenCV 5 moved it
+    before = log.setLogLevel(_SILENT)
     try:
         yield
     finally:

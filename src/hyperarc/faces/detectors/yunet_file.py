@@ -20,13 +20,13 @@ RELEASE = Release(
 
 KNOWN = {
     RELEASE.file: RELEASE.sha256,
-    "yunet_n_dynamic.onnx": "104ee26c71d5c270ce79a6b3dced91c91013260d29a6bf18f9296c5b8c4c2b12",
     "face_detection_yunet_2023mar.onnx": "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4",
+    "yunet_n_dynamic.onnx": "104ee26c71d5c270ce79a6b3dced91c91013260d29a6bf18f9296c5b8c4c2b12",
 }
 """Files that are looked for, in this order, and their SHA-256.
 
-Two networks: the larger one, which finds more of the small faces, as its authors give it for pictures of 640 x 640 and
-of any size (OpenCV takes the former at any size, too; the latter needs OpenCV 5), and the smaller one, under the name
+Two networks: the larger one, which finds more of the small faces, as its authors give it for pictures of 640 x 640
+(OpenCV takes any size all the same) and, last, of any size, which needs OpenCV 5; and the smaller one, under the name
 that it has in OpenCV's model zoo.
 """
 

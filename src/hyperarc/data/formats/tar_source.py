@@ -12,6 +12,7 @@ from hyperarc.data.findings import finding
 from hyperarc.data.formats.byte_file import Bytes, LocalBytes
 from hyperarc.data.formats.face_list import listed_manifest
 from hyperarc.data.formats.key_table import KeyTable
+from hyperarc.data.formats.layout import Place
 from hyperarc.data.formats.list_columns import ListColumns
 from hyperarc.data.formats.tar_index import INDEX, TarIndex, read_index, shard_numbers, walk_shards
 from hyperarc.data.manifest import About, Manifest
@@ -85,8 +86,8 @@ class TarSource:
         """The picture of ``face``: uint8 [H, W, 3], RGB."""
         return decode(self.read(face), where=self._where(face), limits=self.limits)
 
-    def _where(self, face: str) -> str:
-        return f"{self.path}:{face}"
+    def _where(self, face: str) -> Place:
+        return Place(self.path, face)
 
     def _index(self, names: list[str]) -> TarIndex:
         beside = Path(names[0]).parent / INDEX

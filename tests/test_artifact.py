@@ -17,17 +17,17 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 import hyperarc
-import hyperarc.artifact as artifact_module
+import hyperarc.artifact.artifact as artifact_module
 from hyperarc.artifact import open_artifact, save_artifact
+from hyperarc.artifact.card import LIBRARIES, Card
 from hyperarc.backbones import create_backbone
-from hyperarc.card import LIBRARIES, Card
 from hyperarc.commands.show import Show
 from hyperarc.commands.train import Start, new_state, train
 from hyperarc.encoder import Encoder
 from hyperarc.errors import ArtifactError, HyperArcError, RecipeError
 from hyperarc.heads.head import Head, create_head
 from hyperarc.recipe import Recipe
-from hyperarc.recipe_file import load_recipe
+from hyperarc.recipe.file import load_recipe
 from hyperarc.training.hardware import choose_hardware
 from hyperarc.training.watch import read_log
 

@@ -371,7 +371,7 @@ def test_a_closed_pipe_and_a_key_are_no_tracebacks(run: Any, monkeypatch: pytest
         ("training.precision=fp16", "fp16 is slower than fp32 on a CPU"),
         ("evaluation=[{protocol: lfw, faces: /absent.zip, pairs: x}]", "evaluation lfw: nothing there"),
         ("data.sources.0.path=${NOT_SET_ANYWHERE}/x", "environment variable NOT_SET_ANYWHERE is not set"),
-        ("data.sources.0.path=/absent/faces", "expected a folder, zip, .rec or list of faces, got nothing there"),
+        ("data.sources.0.path=/absent/faces", "expected a folder, zip, tar, .rec or list of faces, got nothing there"),
         ("data.min_faces=7", "expected faces of at least 2 people, got none"),
         ("optimizer.lr=1.0e+38", "last good checkpoint"),
     ],

@@ -17,14 +17,14 @@ import yaml
 
 import hyperarc
 from hyperarc.artifact import MODEL, open_artifact
+from hyperarc.artifact.onnx_backbone import OnnxBackbone, _providers
+from hyperarc.artifact.onnx_graph import OnnxGraph, parse_graph, read_graph
 from hyperarc.backbones import create_backbone
 from hyperarc.commands.importing import Stated, import_onnx
 from hyperarc.commands.show import Show
 from hyperarc.contract import CONVENTIONS, Contract
 from hyperarc.encoder import Encoder
 from hyperarc.errors import ArtifactError, HyperArcError, UnknownNameError
-from hyperarc.onnx_backbone import OnnxBackbone, _providers
-from hyperarc.onnx_graph import OnnxGraph, parse_graph, read_graph
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -256,7 +256,7 @@ def test_files_that_are_not_there_or_cut_off(tmp_path: Path, monkeypatch: pytest
         file.write_bytes(content[:length])
         with pytest.raises(ArtifactError):
             OnnxBackbone(read_graph(file))
-    monkeypatch.setattr("hyperarc.onnx_graph.MOST_BYTES", 3)
+    monkeypatch.setattr("hyperarc.artifact.onnx_graph.MOST_BYTES", 3)
     with pytest.raises(ArtifactError, match="expected at most 2 GiB in one ONNX file, got "):
         read_graph(file)
 

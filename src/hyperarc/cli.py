@@ -60,7 +60,7 @@ def train(
     from hyperarc.commands.show import Show
     from hyperarc.commands.train import Start
     from hyperarc.commands.train import train as run_train
-    from hyperarc.recipe_file import load_recipe
+    from hyperarc.recipe.file import load_recipe
 
     content = load_recipe(recipe, overrides or [])
     folder = run or Path("runs") / content.name

@@ -21,6 +21,7 @@ from hyperarc.commands.align_table import NO_FACE, TABLE, crop_record, crops_of,
 from hyperarc.commands.show import Show
 from hyperarc.data.photos import Photos, open_photos
 from hyperarc.errors import DataError, unknown_name
+from hyperarc.faces.aligned import ALIGNED_PX
 from hyperarc.faces.choice import POLICIES
 from hyperarc.faces.cutting import Cutting, cut_faces
 from hyperarc.faces.detection import open_detector
@@ -35,7 +36,6 @@ ENDINGS: dict[str, dict[str, Any]] = {
     "webp": {"format": "WEBP", "lossless": True},
 }
 _CHUNK = 128  # photos: what a stop throws away at most
-_ALIGNED_PX = 5.0  # own value: YuNet sees the points of published crops 1 to 4 px from the template
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,7 @@ def _seeming_aligned(photos: Photos, table: pa.Table, cutting: Cutting) -> list[
     height, width = photos.faces.image(0).shape[:2] if not photos.is_video(0) else (0, 0)
     template = open_template(cutting.template, cutting.size)
     misfit = float(np.median(crops["misfit_px"].to_numpy()))
-    if (height, width) != (template.height, template.width) or misfit > _ALIGNED_PX:
+    if (height, width) != (template.height, template.width) or misfit > ALIGNED_PX:
         return []
     return [
         f"these photos seem to be aligned to {cutting.template} already: they have its size, and their landmarks lie "

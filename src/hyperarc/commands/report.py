@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from hyperarc.card import LIBRARIES
+from hyperarc.artifact.card import LIBRARIES
 from hyperarc.commands.evaluate import Judgement
 from hyperarc.commands.train import Trained
 from hyperarc.data.face_set import FaceReader

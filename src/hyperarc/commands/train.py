@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from hyperarc.artifact import Artifact, build_backbone, build_head, contract_of, open_artifact, save_artifact
-from hyperarc.card import Card
+from hyperarc.artifact.card import Card
 from hyperarc.commands.aligned import warn_unaligned
 from hyperarc.commands.evaluate import Judgement, judge_all, require_files
 from hyperarc.commands.show import Show

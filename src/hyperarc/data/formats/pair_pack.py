@@ -7,6 +7,7 @@ a list of P bools. Pickles run whatever their author likes when Python's own rea
 
 from __future__ import annotations
 
+import os
 import pickle
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -96,7 +97,8 @@ class PairPack:
     def _content(self) -> tuple[list[bytes], tuple[bool, ...]]:
         try:
             with open(self.path, "rb") as file:
-                data = file.read(self.limits.bytes + 1)
+                size = os.fstat(file.fileno()).st_size
+                data = file.read(min(size, self.limits.bytes) + 1)  # room is taken for as much as is asked for
         except OSError as error:
             mend = "a folder or zip of faces needs a list of pairs beside it" if self.path.is_dir() else None
             raise DataError(f"cannot read the pack: {error.strerror}", where=self.path, mend=mend) from error

@@ -89,7 +89,9 @@ class ZipSource:
                 where=self._where(face),
                 mend=f"did you mean {near[0]!r}?" if near else "scan it again",
             )
-        head = self._file.read_at(member.offset, _LOCAL_HEADER + len(face.encode()) + _EXTRA_GUESS + member.packed)
+        room = _LOCAL_HEADER + len(face.encode()) + _EXTRA_GUESS + member.packed
+        inside = 0 <= member.offset < self._file.size  # else the system refuses to read there
+        head = self._file.read_at(member.offset, room) if inside else b""
         if len(head) < _LOCAL_HEADER or head[:4] != b"PK\x03\x04":
             raise self._damaged(face, "no member header where the directory says")
         start = _LOCAL_HEADER + int.from_bytes(head[26:28], "little") + int.from_bytes(head[28:30], "little")

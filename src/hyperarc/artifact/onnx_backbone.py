@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from hyperarc.artifact.onnx_graph import OnnxGraph, one_line
 from hyperarc.errors import ArtifactError, HyperArcError
-from hyperarc.onnx_graph import OnnxGraph, one_line
 
 _FLOATS: dict[str, type[np.floating[Any]]] = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 _SIZES = range(16, 1025)  # px, as the contract allows
@@ -40,7 +40,7 @@ class OnnxBackbone(nn.Module):
     CPU or, after ``.to("cuda")``, on CUDA; never on another device than asked for.
 
     Args:
-        graph: of :func:`hyperarc.onnx_graph.read_graph`.
+        graph: of :func:`hyperarc.artifact.onnx_graph.read_graph`.
         size: height and width of the crops; needed where the graph leaves them open.
         output: name of the embedding; default the only float output of two axes.
 

@@ -18,9 +18,11 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from hyperarc.errors import RecipeError, nearest_names, unknown_name
-from hyperarc.recipe import Recipe, YamlLoader
+from hyperarc.recipe.dialect import YamlLoader
+from hyperarc.recipe.sections import Recipe
 
 MAX_RECIPE_BYTES = 1 << 20
+_PROBLEMS_TOLD = 20
 NOT_YAML = (yaml.YAMLError, ValueError, RecursionError)  # the latter two of impossible dates and of endless nesting
 
 
@@ -124,20 +126,27 @@ def _place(section: Any, part: str, override: str) -> Any:
 
 def _explain(error: ValidationError) -> str:
     lines = []
-    for problem in error.errors():
+    problems = error.errors()
+    for problem in problems[:_PROBLEMS_TOLD]:
         *parents, last = problem["loc"] or ("recipe",)
-        key = ".".join(map(str, problem["loc"]))
+        key = _short(".".join(map(str, problem["loc"])))
         if problem["type"] == "extra_forbidden":
             known = _fields_at(parents)
-            near = nearest_names(str(last), known)
+            near = nearest_names(_short(str(last)), known)
             mend = f"did you mean {' or '.join(map(repr, near))}?" if near else f"known: {', '.join(known)}"
             lines.append(f"unknown key {key!r}; {mend}")
         else:
             message = problem["msg"].removeprefix("Value error, ")
             came = problem["input"]
-            shown = "" if isinstance(came, dict | list | BaseModel) else f", got {came!r}"
+            shown = "" if isinstance(came, dict | list | BaseModel) else f", got {_short(repr(came))}"
             lines.append(f"{key}: {message}{shown}" if problem["loc"] else message)
+    if len(problems) > _PROBLEMS_TOLD:
+        lines.append(f"and {len(problems) - _PROBLEMS_TOLD} more")
     return " | ".join(lines)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 100 else f"{text[:97]}..."
 
 
 def _fields_at(location: Sequence[str | int]) -> list[str]:

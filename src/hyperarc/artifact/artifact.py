@@ -29,17 +29,17 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
+from hyperarc.artifact.card import Card, card_text, onnx_card_text
+from hyperarc.artifact.onnx_backbone import OnnxBackbone
+from hyperarc.artifact.onnx_graph import OnnxGraph, parse_graph
 from hyperarc.backbones import create_backbone
-from hyperarc.card import Card, card_text, onnx_card_text
 from hyperarc.contract import Contract
 from hyperarc.encoder import Encoder
 from hyperarc.errors import ArtifactError
 from hyperarc.files import write_beside
 from hyperarc.heads.head import Head, create_head
-from hyperarc.onnx_backbone import OnnxBackbone
-from hyperarc.onnx_graph import OnnxGraph, parse_graph
 from hyperarc.recipe import Recipe
-from hyperarc.recipe_file import load_recipe
+from hyperarc.recipe.file import load_recipe
 
 MODEL = "model.onnx"
 _DIGITS = 16  # of a SHA-256 that a contract names

@@ -1,32 +1,18 @@
 """Recipes: everything a training run depends on, in one validated YAML file.
 
-A recipe is frozen, checked as a whole, and saved with the result; :mod:`hyperarc.recipe_file` reads it.
+A recipe is frozen, checked as a whole, and saved with the result; :mod:`hyperarc.recipe.file` reads it.
 """
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import Field, model_validator
 
-from hyperarc.frozen import Frozen
-from hyperarc.recipe_augmentation import Augmentation
-
-
-class YamlLoader(yaml.SafeLoader):
-    """Reads 5e-4 as a number, as YAML 1.2 does; PyYAML alone takes it for a word."""
-
-
-class YamlDumper(yaml.SafeDumper):
-    """Puts words that :class:`YamlLoader` would take for numbers into quotes."""
-
-
-for _side in (YamlLoader, YamlDumper):
-    _side.add_implicit_resolver(
-        "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
-    )
+from hyperarc.recipe.augmentation import Augmentation
+from hyperarc.recipe.dialect import YamlDumper
+from hyperarc.recipe.frozen import Frozen
 
 
 class DrawnData(Frozen):

@@ -6,7 +6,7 @@ import csv
 import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,7 @@ class CheckOptions:
         artifact: whose embeddings find more copies, and people under two labels; None compares pixels and names.
     """
 
-    limits: FaultLimits = FaultLimits()
+    limits: FaultLimits = field(default_factory=FaultLimits)
     min_faces: int = 2
     leave_out: Sequence[str] = ()
     artifact: Artifact | None = None

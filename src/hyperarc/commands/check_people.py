@@ -74,7 +74,8 @@ def compare_faces(
         pairs = near_copies(vectors, device=artifact.device, progress=tell)
     faults = _faults(faces, rows[np.stack([pairs.first, pairs.second])], pairs.cosines, known)
     labels = faces.manifest.relabelled().labels[rows]
-    centers = person_centers(vectors, labels, num_people=len(names)) if len(np.unique(labels)) >= FEWEST_PEOPLE else None
+    enough = len(np.unique(labels)) >= FEWEST_PEOPLE  # to read a limit off their cosines
+    centers = person_centers(vectors, labels, num_people=len(names)) if enough else None
     with show.progress("comparing people") as tell:
         return Alike(faults, same_people(People(names, centers), progress=tell).matches, told)
 

@@ -5,14 +5,16 @@ Commands are imported when they run, so that ``hyperarc --help`` answers at once
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from hyperarc.cli.check import check
+from hyperarc.cli.options import Json, Quiet
+from hyperarc.cli.options import print_result as _print
 from hyperarc.errors import HyperArcError, UnknownNameError
 
 app = typer.Typer(
@@ -23,9 +25,7 @@ app = typer.Typer(
 )
 
 Overrides = Annotated[list[str] | None, typer.Argument(help="key=value changes, such as head.margin=cosface.")]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
 Triple = tuple[float, float, float]
-Quiet = Annotated[bool, typer.Option("--quiet", help="No notes and no progress bars.")]
 
 
 @app.command()
@@ -147,40 +147,6 @@ def import_(
     done = import_onnx(file, out, stated, Show(quiet=quiet))
     lines = [f"{name:14} {value}" for name, value in done["contract"].items()]
     _print(done, "\n".join([*lines, f"artifact {out}, contract {done['digest']}"]), as_json)
-
-
-@app.command()
-def check(
-    data: Annotated[Path, typer.Argument(help="Faces: folder, zip, .rec, or a manifest (.parquet).")],
-    out: Annotated[Path | None, typer.Option(help="Folder for results; default runs/check-NAME.")] = None,
-    size: Annotated[int | None, typer.Option(help="Width and height in px that every picture must have.")] = None,
-    min_faces: Annotated[int, typer.Option(min=1, help="People with fewer faces are left out.")] = 2,
-    leave_out: Annotated[
-        list[str] | None, typer.Option(help="Leave out these too: gray, blurred, tiny, blank, near-copy, conflict ...")
-    ] = None,
-    artifact: Annotated[
-        Path | None, typer.Option(help="Artifact folder: compare embeddings, too; for copies, and people listed twice.")
-    ] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ...")] = "cpu",
-    undo: Annotated[str | None, typer.Option(help="Take back a kind of marks in manifest DATA, or 'all'.")] = None,
-    as_json: Json = False,
-    quiet: Quiet = False,
-) -> None:
-    """Find what is wrong with faces: unreadable, copies, exchanged colors ...; mark it in a manifest, draw a report."""
-    from hyperarc.commands.check import CheckOptions, closing_line, undo_check
-    from hyperarc.commands.check import check as run_check
-    from hyperarc.commands.check_people import Artifact
-    from hyperarc.commands.show import Show
-    from hyperarc.data.checks.faults import FaultLimits
-
-    if undo is not None:
-        told = undo_check(data, undo, out)
-        _print(told, f"{told['changed']:,} of {told['faces']:,} faces changed: {told['manifest']}", as_json)
-        return
-    model = Artifact(artifact, device) if artifact else None
-    options = CheckOptions(FaultLimits(size=size), min_faces, tuple(leave_out or ()), model)
-    told = run_check(data, options, out, Show(quiet=quiet))
-    _print(told, closing_line(told), as_json)
 
 
 @app.command()
@@ -312,6 +278,9 @@ def unpack(
     _print(done, f"{target}: {done['faces']} faces", as_json)
 
 
+app.command()(check)
+
+
 def main() -> None:
     """Run the command line; an error that the user can mend is one paragraph and exit code 1, of a name 2."""
     # Huge pages halve the time of large heads on CPU; torch reads the switch when it is loaded.
@@ -325,7 +294,3 @@ def main() -> None:
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
-
-
-def _print(content: dict[str, Any], text: str, as_json: bool) -> None:
-    print(json.dumps(content, indent=2, default=str) if as_json else text)

@@ -22,7 +22,7 @@ from PIL import Image, ImageEnhance, ImageFilter
 
 from hyperarc.data.drawn import draw_set
 from hyperarc.faces.augmentation.augmenter import Augmenter
-from hyperarc.recipe_augmentation import Augmentation
+from hyperarc.recipe.augmentation import Augmentation
 
 Pictures = npt.NDArray[np.uint8]
 Change = Callable[[Pictures, np.random.Generator], Pictures]

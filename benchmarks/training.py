@@ -63,7 +63,7 @@ def our_steps(backbone: str, batch: int, steps: int) -> Iterator[float]:
     from hyperarc.data.loader import Loader
     from hyperarc.data.order import BatchOrder
     from hyperarc.data.sources import ArraySource
-    from hyperarc.recipe_file import parse_recipe
+    from hyperarc.recipe.file import parse_recipe
     from hyperarc.training.checkpoint import Checkpoints
     from hyperarc.training.hardware import choose_hardware
     from hyperarc.training.loop import Plan, train

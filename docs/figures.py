@@ -27,7 +27,7 @@ from hyperarc.purification.centers import person_centers
 from hyperarc.purification.limit import reached
 from hyperarc.purification.overlap import overlap
 from hyperarc.purification.people import People
-from hyperarc.recipe_augmentation import Augmentation
+from hyperarc.recipe.augmentation import Augmentation
 from hyperarc.report.overlap_plots import CosineTail, cosine_tail
 from hyperarc.report.style import BLUE, GREEN, GRID, INK, MUTED, ORANGE, VERMILLION, save_figure, styled
 

@@ -24,7 +24,7 @@ from hyperarc.data.drawn import Conditions
 from hyperarc.data.drawn.scene import NUISANCES
 from hyperarc.data.drawn.traits import TRAITS
 from hyperarc.recipe import Recipe
-from hyperarc.recipe_file import load_recipe, recipe_names
+from hyperarc.recipe.file import load_recipe, recipe_names
 
 FOLDER = Path(__file__).parent
 

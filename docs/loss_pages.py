@@ -17,7 +17,7 @@ from hyperarc.heads.auxiliary.auxiliary import Auxiliary, auxiliaries
 from hyperarc.margins import Margin
 from hyperarc.margins.margin import margins
 from hyperarc.recipe import Recipe
-from hyperarc.recipe_file import load_recipe, recipe_names
+from hyperarc.recipe.file import load_recipe, recipe_names
 
 Rows = Iterator[Sequence[str]]
 SECTION = re.compile(r"^(Args|Attributes|Example|Raises):$")

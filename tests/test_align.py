@@ -310,5 +310,11 @@ def test_real_photos(run: Any, shared: Path, tmp_path: Path, monkeypatch: pytest
     assert told["photos_with_faces"] >= 0.99 * told["photos"]
     assert told["residual_px"]["median"] < 4
     assert not any("aligned to arcface_112 already" in note for note in told["notes"])
+    assert run("pack", tmp_path / "lfw" / "faces.parquet", tmp_path / "packed").code == 0
+    folder, packed = open_faces(tmp_path / "lfw" / "faces.parquet"), open_faces(tmp_path / "packed")
+    order = BatchOrder(len(folder), 64, seed=1)
+    first, second = (next(iter(Loader(faces.sources, faces.manifest, order))) for faces in (folder, packed))
+    assert (first.images == second.images).all()
+    assert first.labels.tolist() == second.labels.tolist()
     told = json.loads(run("align", shared / "data" / "raw" / "photos", tmp_path / "photos", "--json").out)
     assert told["photos_with_faces"] >= 0.98 * told["photos"]

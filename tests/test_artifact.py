@@ -27,7 +27,7 @@ from hyperarc.encoder import Encoder
 from hyperarc.errors import ArtifactError, HyperArcError, RecipeError
 from hyperarc.heads.head import Head, create_head
 from hyperarc.recipe import Recipe
-from hyperarc.recipe_file import load_recipe
+from hyperarc.recipe.file import load_recipe
 from hyperarc.training.hardware import choose_hardware
 from hyperarc.training.watch import read_log
 

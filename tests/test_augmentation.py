@@ -25,7 +25,7 @@ from hyperarc.errors import DataError, RecipeError
 from hyperarc.faces.augmentation import blur, color, drawing, framing, jpeg, mask, resolution, sunglasses
 from hyperarc.faces.augmentation.augmenter import Augmenter, open_augmenter
 from hyperarc.faces.template import TEMPLATES
-from hyperarc.recipe_augmentation import (
+from hyperarc.recipe.augmentation import (
     PRESETS,
     Augmentation,
     Blur,
@@ -36,7 +36,7 @@ from hyperarc.recipe_augmentation import (
     Occlusion,
     Sunglasses,
 )
-from hyperarc.recipe_file import load_recipe, parse_recipe
+from hyperarc.recipe.file import load_recipe, parse_recipe
 from hyperarc.training.checkpoint import recipe_digest
 
 Pictures = npt.NDArray[np.uint8]

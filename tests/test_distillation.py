@@ -22,7 +22,7 @@ from hyperarc.errors import ArtifactError, CheckpointError, ContractError, Hyper
 from hyperarc.geometry import unit
 from hyperarc.heads.distillation import class_divergence, embedding_distance
 from hyperarc.recipe import Recipe
-from hyperarc.recipe_file import load_recipe, parse_recipe
+from hyperarc.recipe.file import load_recipe, parse_recipe
 from hyperarc.training.checkpoint import recipe_digest
 from hyperarc.training.hardware import choose_hardware
 from hyperarc.training.teacher import Teacher, open_teacher

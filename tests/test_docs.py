@@ -20,7 +20,7 @@ import yaml
 
 from hyperarc.margins.margin import margins
 from hyperarc.recipe import Recipe
-from hyperarc.recipe_file import load_recipe, parse_recipe, recipe_names
+from hyperarc.recipe.file import load_recipe, parse_recipe, recipe_names
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"

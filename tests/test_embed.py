@@ -63,7 +63,7 @@ print("finished", flush=True)
 @pytest.fixture(scope="module")
 def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from hyperarc.artifact import build_backbone, build_head, save_artifact
-    from hyperarc.recipe_file import load_recipe
+    from hyperarc.recipe.file import load_recipe
 
     recipe = load_recipe("demo", ["backbone.embedding_dim=16", "evaluation=[]"])
     torch.manual_seed(0)

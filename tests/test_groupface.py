@@ -25,7 +25,7 @@ from hyperarc.errors import HyperArcError, RecipeError, UnknownNameError
 from hyperarc.heads.groupface import self_distributed_labels, similarity
 from hyperarc.heads.head import create_head
 from hyperarc.recipe import Recipe
-from hyperarc.recipe_file import parse_recipe
+from hyperarc.recipe.file import parse_recipe
 from hyperarc.training.hardware import choose_hardware
 
 SIZES: dict[str, Any] = {"num_classes": 6, "embedding_dim": 4}

@@ -29,7 +29,7 @@ from hyperarc.data.face_set import open_faces
 from hyperarc.data.manifest import manifest_of
 from hyperarc.errors import HyperArcError, RecipeError
 from hyperarc.faces.image import ImageLimits, decode
-from hyperarc.recipe_file import load_recipe, parse_recipe
+from hyperarc.recipe.file import load_recipe, parse_recipe
 
 ROOM_MB = 700  # beyond what an interpreter with torch and pyarrow has mapped already
 KINDS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
@@ -45,7 +45,7 @@ from hyperarc.data.formats.pair_pack import PairPack
 from hyperarc.data.verification import verify_faces
 from hyperarc.errors import HyperArcError
 from hyperarc.faces.image import decode
-from hyperarc.recipe_file import load_recipe
+from hyperarc.recipe.file import load_recipe
 room_mb, paths = int(sys.argv[1]), sys.argv[2:]
 mapped = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (mapped + room_mb * 2**20,) * 2)

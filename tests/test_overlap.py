@@ -26,7 +26,7 @@ from hyperarc.data.training_set import open_training_set
 from hyperarc.encoder import model_input
 from hyperarc.errors import DataError
 from hyperarc.recipe import Data, SourceData
-from hyperarc.recipe_file import load_recipe
+from hyperarc.recipe.file import load_recipe
 from hyperarc.report.overlap_plots import CosineTail, cosine_tail, nearest_histogram
 
 Pictures = tuple[dict[str, np.ndarray], dict[str, np.ndarray]]

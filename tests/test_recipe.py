@@ -10,7 +10,7 @@ import yaml
 
 from hyperarc.errors import RecipeError, UnknownNameError
 from hyperarc.recipe import Data, DrawnData, Recipe
-from hyperarc.recipe_file import MAX_RECIPE_BYTES, expand_path, load_recipe, parse_recipe, recipe_names
+from hyperarc.recipe.file import MAX_RECIPE_BYTES, expand_path, load_recipe, parse_recipe, recipe_names
 
 SOURCES = {"name": "two", "data": {"sources": [{"path": "a"}, {"path": "b"}]}}
 

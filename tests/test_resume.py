@@ -26,7 +26,7 @@ from hyperarc.data.adaptive_order import AdaptiveOrder
 from hyperarc.errors import CheckpointError, HyperArcError
 from hyperarc.heads.head import create_head
 from hyperarc.recipe import Recipe
-from hyperarc.recipe_file import load_recipe
+from hyperarc.recipe.file import load_recipe
 from hyperarc.training.checkpoint import Checkpoints, recipe_digest
 from hyperarc.training.hardware import choose_hardware
 from hyperarc.training.state import TrainingState, make_state

@@ -23,7 +23,7 @@ from hyperarc.errors import DataError, RecipeError
 from hyperarc.geometry import unit
 from hyperarc.heads.head import create_head
 from hyperarc.recipe import AdaptiveSampler
-from hyperarc.recipe_file import load_recipe
+from hyperarc.recipe.file import load_recipe
 
 NOW = {"warmup_epochs": 0}
 

@@ -15,7 +15,7 @@ from hyperarc.data.training_set import TrainingSet
 from hyperarc.heads.head import structures
 from hyperarc.margins import margin_names
 from hyperarc.recipe import DrawnData, Recipe
-from hyperarc.recipe_file import load_recipe, recipe_names
+from hyperarc.recipe.file import load_recipe, recipe_names
 from hyperarc.training.checkpoint import Checkpoints
 from hyperarc.training.hardware import choose_hardware
 from hyperarc.training.loop import Plan, train

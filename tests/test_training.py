@@ -27,7 +27,7 @@ from hyperarc.encoder import model_input
 from hyperarc.errors import HyperArcError, RecipeError, TrainingError
 from hyperarc.heads.head import create_head
 from hyperarc.recipe import Optimizer, Recipe, Schedule, Training
-from hyperarc.recipe_file import parse_recipe
+from hyperarc.recipe.file import parse_recipe
 from hyperarc.training.checkpoint import Checkpoints
 from hyperarc.training.hardware import choose_hardware
 from hyperarc.training.loop import Plan, train

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from hyperarc.faces.face import Face
     from hyperarc.heads.head import create_head
     from hyperarc.margins import margin_names
-    from hyperarc.recipe_file import load_recipe, recipe_names
+    from hyperarc.recipe.file import load_recipe, recipe_names
 
 __version__ = "0.1.0"
 
@@ -36,11 +36,11 @@ _HOMES = {
     "create_head": "hyperarc.heads.head",
     "detect": "hyperarc.faces.detection",
     "load_encoder": "hyperarc.artifact",
-    "load_recipe": "hyperarc.recipe_file",
+    "load_recipe": "hyperarc.recipe.file",
     "margin_names": "hyperarc.margins",
     "metrics": "hyperarc.metrics",
     "open_artifact": "hyperarc.artifact",
-    "recipe_names": "hyperarc.recipe_file",
+    "recipe_names": "hyperarc.recipe.file",
 }
 
 __all__ = [

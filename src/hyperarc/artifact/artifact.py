@@ -39,7 +39,7 @@ from hyperarc.errors import ArtifactError
 from hyperarc.files import write_beside
 from hyperarc.heads.head import Head, create_head
 from hyperarc.recipe import Recipe
-from hyperarc.recipe_file import load_recipe
+from hyperarc.recipe.file import load_recipe
 
 MODEL = "model.onnx"
 _DIGITS = 16  # of a SHA-256 that a contract names

@@ -17,7 +17,7 @@ from hyperarc.commands.train import Start, Trained, train
 from hyperarc.contract import Contract
 from hyperarc.encoder import Encoder
 from hyperarc.errors import RecipeError
-from hyperarc.recipe_file import load_recipe
+from hyperarc.recipe.file import load_recipe
 
 COMPARED = "norm_softmax"  # trained equally long, so that the margin is the only difference
 

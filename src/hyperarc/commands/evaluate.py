@@ -32,7 +32,7 @@ from hyperarc.protocols.pairs import (
     read_own_pairs,
 )
 from hyperarc.recipe import Evaluation
-from hyperarc.recipe_file import expand_path
+from hyperarc.recipe.file import expand_path
 
 _THREADS = 2  # that decode while the encoder works
 

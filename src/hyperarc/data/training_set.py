@@ -22,7 +22,7 @@ from hyperarc.data.sources import Source
 from hyperarc.data.verification import verify_faces
 from hyperarc.errors import DataError
 from hyperarc.recipe import Data, PeopleTable, Sampler, SourceData
-from hyperarc.recipe_file import expand_path
+from hyperarc.recipe.file import expand_path
 
 Progress = Callable[[int, int], None]
 

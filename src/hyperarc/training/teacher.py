@@ -17,7 +17,7 @@ from hyperarc.heads.distillation import class_divergence, embedding_distance
 from hyperarc.heads.head import Head, HeadOutput
 from hyperarc.parallel import gather
 from hyperarc.recipe import Distillation, Recipe
-from hyperarc.recipe_file import expand_path
+from hyperarc.recipe.file import expand_path
 from hyperarc.training.hardware import Hardware
 
 

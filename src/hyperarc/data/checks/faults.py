@@ -19,6 +19,7 @@ from hyperarc.data.verification import UNREADABLE, WRONG_SIZE, Progress
 from hyperarc.faces.quality import QualityLimits
 
 NONE = -1
+_ONE_SIZE = 0.9  # of the pictures of a source that is judged by its colors
 Bools = npt.NDArray[np.bool_]
 
 
@@ -67,6 +68,8 @@ def find_faults(
 ) -> tuple[list[Fault], dict[int, float]]:
     """All faults of the measured faces but people with too few, and the share of exchanged files by source code.
 
+    Colors are judged in sources of which 9 of 10 pictures have one size, as crops do.
+
     Args:
         manifest: the faces that were measured, and others.
         measured: what was measured.
@@ -85,8 +88,9 @@ def find_faults(
     """
     asked = limits or FaultLimits()
     seen = measured.readable & (measured.contrast >= asked.contrast)
-    colored = np.flatnonzero(seen & (measured.chroma >= asked.chroma))
-    orders = color_orders(measured.redness[colored], manifest.source_codes[measured.rows[colored]])
+    sources = manifest.source_codes[measured.rows]
+    colored = np.flatnonzero(seen & (measured.chroma >= asked.chroma) & _of_one_size(measured, sources))
+    orders = color_orders(measured.redness[colored], sources[colored])
     faults = [
         *_unreadable(measured),
         *_measured(measured, asked),
@@ -94,6 +98,17 @@ def find_faults(
         *_colors(measured, colored, orders),
     ]
     return faults, orders.shares
+
+
+def _of_one_size(measured: FaceStatistics, sources: npt.NDArray[np.int32]) -> Bools:
+    """Whether a picture's source has nearly one size: photos have many, and no skin where the face of a crop is."""
+    uniform = np.zeros(len(measured), np.bool_)
+    areas = measured.width.astype(np.int64) << 32 | measured.height
+    for code in np.unique(sources[measured.readable]).tolist():
+        of_source = measured.readable & (sources == code)
+        most = np.unique(areas[of_source], return_counts=True)[1].max()
+        uniform[of_source] = most >= _ONE_SIZE * of_source.sum()
+    return uniform
 
 
 def _unreadable(measured: FaceStatistics) -> Iterator[Fault]:
@@ -115,9 +130,9 @@ def _measured(measured: FaceStatistics, asked: FaultLimits) -> Iterator[Fault]:
     blank = there & (measured.contrast < asked.contrast)
     blurred = there & ~blank & (measured.blur_px > asked.blur_px)
     for kind, which, values, text in (
-        (kinds.BLANK, blank, measured.contrast, "grey levels spread by {:.1f}"),
-        (kinds.GRAY, there & ~blank & (measured.chroma < asked.chroma), measured.chroma, "channels {:.1f} apart"),
-        (kinds.BLURRED, blurred, measured.blur_px, "blurred by {:.1f} px"),
+        (kinds.BLANK, blank, measured.contrast, "contrast {:.1f}"),
+        (kinds.GRAY, there & ~blank & (measured.chroma < asked.chroma), measured.chroma, "chroma {:.1f}"),
+        (kinds.BLURRED, blurred, measured.blur_px, "{:.1f} px"),
     ):
         places = np.flatnonzero(which)
         worst = places[np.argsort(-values[places] if kind == kinds.BLURRED else values[places], kind="stable")]
@@ -155,7 +170,8 @@ def _copies(
 def _near_copies(
     measured: FaceStatistics, places: npt.NDArray[np.int64], groups: dict[int, list[int]]
 ) -> Iterator[Fault]:
-    """All of a group but the sharpest."""
+    """All of a group but the sharpest, those most alike first."""
+    found: list[tuple[float, Fault]] = []
     for members in groups.values():
         group = places[np.array(members)]
         kept = group[np.argmin(measured.blur_px[group])]
@@ -163,7 +179,9 @@ def _near_copies(
         cosines, mirrored = likeness(measured.descriptors[others], measured.descriptors[[kept] * len(others)])
         for place, cosine, turned in zip(others.tolist(), cosines, mirrored, strict=True):
             detail = _likeness_text(cosine, turned)
-            yield Fault(kinds.NEAR_COPY, int(measured.rows[place]), detail, int(measured.rows[kept]))
+            fault = Fault(kinds.NEAR_COPY, int(measured.rows[place]), detail, int(measured.rows[kept]))
+            found.append((-float(cosine), fault))
+    return (fault for _, fault in sorted(found))
 
 
 def _likeness_text(cosine: float, mirrored: bool) -> str:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from hyperarc.data.manifest import Manifest
 from hyperarc.data.verification import UNREADABLE, WRONG_SIZE
-from hyperarc.errors import DataError, unknown_name
+from hyperarc.errors import unknown_name
 
 BLANK, TINY, GRAY, BLURRED = "blank", "tiny", "gray", "blurred"
 COPY, NEAR_COPY, CONFLICT = "copy", "near copy", "conflict"
@@ -38,7 +37,7 @@ _ALL_KINDS = (
     Kind(WRONG_SIZE, "Wrong size", "Pictures of another size than the one asked for.", left_out=True),
     Kind(BLANK, "Blank", "Pictures of nearly one gray level where the face should be."),
     Kind(TINY, "Tiny", "Pictures with too few pixels for a face."),
-    Kind(GRAY, "Gray", "Pictures without color. Models learn from them too; a test set of color faces lacks them."),
+    Kind(GRAY, "Gray", "Pictures without color: their channels lie less than 3 grey levels apart."),
     Kind(BLURRED, "Blurred", "Crops whose strongest edges are soft, most blurred first."),
     Kind(COPY, "Copies", "Pictures of one person whose pixels are equal. The first of each is kept.", left_out=True),
     Kind(
@@ -86,29 +85,3 @@ def kind_names(words: Iterable[str], *, among: Iterable[str] = MARKING) -> list[
             raise unknown_name("kind of fault", name, known)
     return names
 
-
-def taken_back(manifest: Manifest, kind: str) -> tuple[Manifest, int]:
-    """The manifest without the marks of a kind, or of all kinds that a check makes, and how many rows changed.
-
-    ``"swapped"`` says of every file that it is RGB again. Marks of other origin stay.
-
-    Raises:
-        UnknownNameError: no such kind. DataError: no row has it.
-
-    Example:
-        >>> from hyperarc.data.manifest import manifest_of
-        >>> marked = manifest_of(["a/1", "b/1"], ["a", "b"], source="x").mark([0], "gray")
-        >>> taken_back(marked, "gray")[0].keep.tolist()
-        [True, True]
-    """
-    [name] = kind_names([kind], among=[*KINDS, ALL])
-    before = manifest
-    for each in MARKING if name == ALL else [name]:
-        manifest = manifest.unmark(each)
-    if name in (ALL, SWAPPED):
-        manifest = manifest.recolored(manifest.swapped, "rgb")
-    reasons = before.column("reason") != manifest.column("reason")
-    changed = int((reasons | (before.swapped != manifest.swapped)).sum())
-    if not changed:
-        raise DataError(f"no face is marked {name!r}", where=before.about.name or None)
-    return manifest, changed

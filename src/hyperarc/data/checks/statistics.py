@@ -110,7 +110,7 @@ def _measure(reader: FaceReader, rows: npt.NDArray[np.int64]) -> FaceStatistics:
         try:
             picture = reader.image(row)
         except DataError as error:
-            errors[row] = str(error)
+            errors[row] = str(error).removeprefix(f"{error.where}: ")
             continue
         sizes[:, place] = picture.shape[1::-1]
         crop = crop_of(picture)

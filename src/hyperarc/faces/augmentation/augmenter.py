@@ -15,7 +15,7 @@ from torch import Tensor
 from hyperarc.errors import DataError
 from hyperarc.faces.augmentation import blur, color, framing, jpeg, mask, resolution, sunglasses
 from hyperarc.faces.template import open_template
-from hyperarc.recipe_augmentation import Augmentation
+from hyperarc.recipe.augmentation import Augmentation
 
 Change = Callable[[Tensor, Tensor, Tensor, Any], Tensor]  # faces, landmarks, draws, section -> faces
 

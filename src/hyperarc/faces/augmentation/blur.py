@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hyperarc.faces.augmentation.pixels import to_bytes, to_float
-from hyperarc.recipe_augmentation import Blur
+from hyperarc.recipe.augmentation import Blur
 
 DRAWS = 3
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from hyperarc.faces.augmentation.pixels import LUMA, luma, to_bytes, to_float
-from hyperarc.recipe_augmentation import Color
+from hyperarc.recipe.augmentation import Color
 
 DRAWS = 8
 _YIQ = (LUMA, (0.595716, -0.274453, -0.321263), (0.211456, -0.522591, 0.311135))

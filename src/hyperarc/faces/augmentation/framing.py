@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from hyperarc.recipe_augmentation import Crop, Occlusion
+from hyperarc.recipe.augmentation import Crop, Occlusion
 
 CROP_DRAWS, OCCLUSION_DRAWS = 22, 4
 _TRIES = 10  # as torchvision's RandomResizedCrop

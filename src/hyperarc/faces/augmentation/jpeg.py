@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hyperarc.faces.augmentation.pixels import to_bytes, to_float
-from hyperarc.recipe_augmentation import Jpeg
+from hyperarc.recipe.augmentation import Jpeg
 
 DRAWS = 1
 

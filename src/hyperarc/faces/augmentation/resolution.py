@@ -13,7 +13,7 @@ from torch import Tensor
 
 from hyperarc.faces.augmentation.pixels import to_bytes, to_float
 from hyperarc.faces.template import Floats
-from hyperarc.recipe_augmentation import Interpolation, LowResolution
+from hyperarc.recipe.augmentation import Interpolation, LowResolution
 
 DRAWS = 3
 _ROOM = 16  # sides of shrunken faces are filled up to a multiple, so that few shapes are calculated apart

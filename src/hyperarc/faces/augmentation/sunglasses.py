@@ -9,7 +9,7 @@ from torch import Tensor
 
 from hyperarc.faces.augmentation.drawing import Canvas, choose, coverage, distance_px, fading, open_canvas, segment
 from hyperarc.faces.augmentation.pixels import to_bytes, to_float
-from hyperarc.recipe_augmentation import Sunglasses
+from hyperarc.recipe.augmentation import Sunglasses
 
 DRAWS = 9
 

@@ -5,14 +5,16 @@ Commands are imported when they run, so that ``hyperarc --help`` answers at once
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from hyperarc.cli.check import check
+from hyperarc.cli.options import Json, Quiet
+from hyperarc.cli.options import print_result as _print
 from hyperarc.errors import HyperArcError, UnknownNameError
 
 app = typer.Typer(
@@ -23,9 +25,7 @@ app = typer.Typer(
 )
 
 Overrides = Annotated[list[str] | None, typer.Argument(help="key=value changes, such as head.margin=cosface.")]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
 Triple = tuple[float, float, float]
-Quiet = Annotated[bool, typer.Option("--quiet", help="No notes and no progress bars.")]
 
 
 @app.command()
@@ -60,7 +60,7 @@ def train(
     from hyperarc.commands.show import Show
     from hyperarc.commands.train import Start
     from hyperarc.commands.train import train as run_train
-    from hyperarc.recipe_file import load_recipe
+    from hyperarc.recipe.file import load_recipe
 
     content = load_recipe(recipe, overrides or [])
     folder = run or Path("runs") / content.name
@@ -278,6 +278,9 @@ def unpack(
     _print(done, f"{target}: {done['faces']} faces", as_json)
 
 
+app.command()(check)
+
+
 def main() -> None:
     """Run the command line; an error that the user can mend is one paragraph and exit code 1, of a name 2."""
     # Huge pages halve the time of large heads on CPU; torch reads the switch when it is loaded.
@@ -291,7 +294,3 @@ def main() -> None:
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
-
-
-def _print(content: dict[str, Any], text: str, as_json: bool) -> None:
-    print(json.dumps(content, indent=2, default=str) if as_json else text)

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from hyperarc.frozen import Frozen
+from hyperarc.recipe.frozen import Frozen
 
 Interpolation = Literal["nearest", "bilinear", "area", "bicubic", "lanczos"]
 

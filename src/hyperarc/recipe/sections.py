@@ -1,6 +1,6 @@
 """Recipes: everything a training run depends on, in one validated YAML file.
 
-A recipe is frozen, checked as a whole, and saved with the result; :mod:`hyperarc.recipe_file` reads it.
+A recipe is frozen, checked as a whole, and saved with the result; :mod:`hyperarc.recipe.file` reads it.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field, model_validator
 
-from hyperarc.frozen import Frozen
-from hyperarc.recipe_augmentation import Augmentation
-from hyperarc.recipe_yaml import YamlDumper
+from hyperarc.recipe.augmentation import Augmentation
+from hyperarc.recipe.dialect import YamlDumper
+from hyperarc.recipe.frozen import Frozen
 
 
 class DrawnData(Frozen):

@@ -18,8 +18,8 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from hyperarc.errors import RecipeError, nearest_names, unknown_name
-from hyperarc.recipe import Recipe
-from hyperarc.recipe_yaml import YamlLoader
+from hyperarc.recipe.dialect import YamlLoader
+from hyperarc.recipe.sections import Recipe
 
 MAX_RECIPE_BYTES = 1 << 20
 _PROBLEMS_TOLD = 20

@@ -1,0 +1,31 @@
+"""Recipes: everything a training run depends on, in one validated YAML file."""
+
+from hyperarc.recipe.sections import (
+    AdaptiveSampler,
+    Data,
+    Distillation,
+    DrawnData,
+    Evaluation,
+    Optimizer,
+    PeopleTable,
+    Recipe,
+    Sampler,
+    Schedule,
+    SourceData,
+    Training,
+)
+
+__all__ = [
+    "AdaptiveSampler",
+    "Data",
+    "Distillation",
+    "DrawnData",
+    "Evaluation",
+    "Optimizer",
+    "PeopleTable",
+    "Recipe",
+    "Sampler",
+    "Schedule",
+    "SourceData",
+    "Training",
+]

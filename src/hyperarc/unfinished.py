@@ -85,14 +85,12 @@ def continue_work(target: Path, plan: Mapping[str, Any]) -> Iterator[Unfinished]
         '0 1 4'
     """
     target = Path(target)
-    if target.exists():
-        raise HyperArcError(
-            "refused to overwrite what stands there", where=target, mend="remove it or name another place"
-        )
+    _require_absent(target)
     folder = target.with_name(f".{target.name}.unfinished")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with _locked(folder, target):
+            _require_absent(target)  # another process may have ended just now
             _require_same_plan(folder, target, plan)
             work = Unfinished(folder)
             try:
@@ -109,6 +107,13 @@ def continue_work(target: Path, plan: Mapping[str, Any]) -> Iterator[Unfinished]
         raise HyperArcError(
             f"could not be written: {why_unwritten(error)}", where=target, mend="start again; finished parts are kept"
         ) from error
+
+
+def _require_absent(target: Path) -> None:
+    if target.exists():
+        raise HyperArcError(
+            "refused to overwrite what stands there", where=target, mend="remove it or name another place"
+        )
 
 
 def _require_same_plan(folder: Path, target: Path, plan: Mapping[str, Any]) -> None:

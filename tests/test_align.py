@@ -253,6 +253,7 @@ def test_crops_that_are_aligned_already_are_noticed(run: Any, tmp_path: Path) ->
     for number in range(3):
         (tmp_path / "crops" / "ann").mkdir(parents=True, exist_ok=True)
         (tmp_path / "crops" / "ann" / f"{number}.png").write_bytes(photo((x, y, 95), seed=number, size=(112, 112)))
+    (tmp_path / "crops" / "aaron.png").write_bytes(b"the first one is broken")
     done = run("align", tmp_path / "crops", tmp_path / "out", "--detector", "green_eyes")
     assert "these photos seem to be aligned to arcface_112 already" in done.err
 

@@ -157,7 +157,8 @@ def _seeming_aligned(photos: Photos, table: pa.Table, cutting: Cutting) -> list[
     crops = crops_of(table)
     if not len(crops):
         return []
-    height, width = photos.faces.image(0).shape[:2] if not photos.is_video(0) else (0, 0)
+    row = photos.faces.manifest.table["face"].index(crops["photo"][0]).as_py()  # one that could be read
+    height, width = photos.faces.image(row).shape[:2] if not photos.is_video(row) else (0, 0)
     template = open_template(cutting.template, cutting.size)
     misfit = float(np.median(crops["misfit_px"].to_numpy()))
     if (height, width) != (template.height, template.width) or misfit > ALIGNED_PX:

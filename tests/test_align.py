@@ -26,7 +26,7 @@ from hyperarc.data.loader import Loader
 from hyperarc.data.order import BatchOrder
 from hyperarc.data.photos import open_photos
 from hyperarc.data.sources import FolderSource
-from hyperarc.errors import DataError
+from hyperarc.errors import DataError, HyperArcError
 from hyperarc.faces.aligned import ALIGNED_PX, ready_detector, seen_misfit_px
 from hyperarc.faces.alignment import align
 from hyperarc.faces.detectors.registry import DETECTORS
@@ -217,6 +217,43 @@ def test_unfinished_work_of_other_options_is_refused(run: Any, photos: Path, tmp
     text = run("align", photos, tmp_path / "out", "--detector", "green_eyes").complaint()
     assert "begun otherwise" in text
     assert "ending was png, is jpg" in text
+
+
+def test_unfinished_work_of_other_photos_is_refused(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others under the same names of crops, in other colors, or seen by another file of the detector's name."""
+    manifest = FolderSource(photos).scan()
+    manifest.write(tmp_path / "a.parquet")
+    manifest.recolored(np.ones(len(manifest), np.bool_), "bgr").write(tmp_path / "b.parquet")
+    monkeypatch.setattr(GreenEyes, "model", tmp_path / "model.onnx", raising=False)
+    (tmp_path / "model.onnx").write_bytes(b"one")
+    asked = command.Alignment(detector="green_eyes")
+
+    def start(source: Path, failing: bool = False) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(command, "_CHUNK", 1)
+            if failing:
+                patch.setattr(command, "_cut_all", make_a_part_and_fail)
+            command.align(source, tmp_path / "out", asked, Show(quiet=True))
+
+    def make_a_part_and_fail(*given: Any) -> None:
+        with given[3].writing("000000000.parquet") as path:
+            path.write_bytes(b"")
+        raise ValueError("stopped")
+
+    with pytest.raises(ValueError, match="stopped"):
+        start(tmp_path / "a.parquet", failing=True)
+    with pytest.raises(HyperArcError, match="begun otherwise: photos was"):
+        start(tmp_path / "b.parquet")
+    (photos / "ann" / "1.png").rename(photos / "ann" / "1.webp")
+    FolderSource(photos).scan().write(tmp_path / "a.parquet")
+    with pytest.raises(HyperArcError, match="begun otherwise: photos was"):
+        start(tmp_path / "a.parquet")
+    manifest.write(tmp_path / "a.parquet")
+    (tmp_path / "model.onnx").write_bytes(b"another")
+    with pytest.raises(HyperArcError, match="begun otherwise: model was"):
+        start(tmp_path / "a.parquet")
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,8 @@ def continue_work(target: Path, plan: Mapping[str, Any]) -> Iterator[Unfinished]
 
     Args:
         target: file or folder that must not exist yet.
-        plan: plain values on which the result depends: inputs and options. Parts made after another plan are not used.
+        plan: plain values on which the result depends: inputs and options. Parts made after another plan, or by another
+            version of HyperArc, are not used.
 
     Raises:
         HyperArcError: the target exists, the parts belong to another plan, another process is at it, or it cannot be
@@ -93,7 +95,7 @@ def continue_work(target: Path, plan: Mapping[str, Any]) -> Iterator[Unfinished]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with _locked(folder, target):
-            _require_same_plan(folder, target, plan)
+            _require_same_plan(folder, target, {**plan, "hyperarc": version("hyperarc")})
             work = Unfinished(folder)
             try:
                 yield work

@@ -22,8 +22,10 @@ from hyperarc.commands.aligned import warn_unaligned
 from hyperarc.commands.show import Show
 from hyperarc.contract import Contract
 from hyperarc.data.face_set import open_faces
+from hyperarc.data.formats.face_writer import ShardLimits
 from hyperarc.data.loader import Loader
 from hyperarc.data.order import BatchOrder
+from hyperarc.data.packing import Packing, pack
 from hyperarc.data.photos import open_photos
 from hyperarc.data.sources import FolderSource
 from hyperarc.errors import DataError, HyperArcError
@@ -295,6 +297,13 @@ def test_crops_that_are_aligned_already_are_noticed(run: Any, tmp_path: Path) ->
     assert "these photos seem to be aligned to arcface_112 already" in done.err
 
 
+def test_a_folder_of_shards_is_aligned_like_any_other(run: Any, photos: Path, tmp_path: Path) -> None:
+    pack(open_faces(photos).kept(), tmp_path / "shards", Packing("tar", ShardLimits(faces=2)))
+    done = run("align", tmp_path / "shards", tmp_path / "out", "--detector", "green_eyes", "--json")
+    assert done.code == 0, done.err
+    assert (json.loads(done.out)["photos"], json.loads(done.out)["faces"]) == (4, 3)
+
+
 @pytest.mark.parametrize(("far", "told"), [(0, False), (9, True)])
 def test_faces_that_are_not_aligned_are_noticed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], far: int, told: bool
@@ -336,6 +345,10 @@ def test_names_of_crops_are_all_different(tmp_path: Path) -> None:
     assert [row.face for row in manifest.rows] == ["a/1.jpg", "a/1.png", "a/2.jpg", "b/1.png"]
     manifest.with_columns(person=pa.array(persons)).write(tmp_path / "faces.parquet")
     assert open_photos(tmp_path / "faces.parquet").stems == ("ann/1.jpg", "bob/1", "bob/2", "ann/1.png")
+    (tmp_path / "c").mkdir()
+    for name in ("c/IMG.JPG", "c/img.png", "c/other.png"):
+        (tmp_path / name).write_bytes(photo(seed=1))
+    assert open_photos(tmp_path / "c").stems == ("unknown/IMG.JPG", "unknown/img.png", "unknown/other")
     manifest.with_columns(person=pa.array(["../x", *persons[1:]])).write(tmp_path / "faces.parquet")
     with pytest.raises(DataError, match=r"'\.\./x' leads out of a folder"):
         open_photos(tmp_path / "faces.parquet")

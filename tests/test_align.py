@@ -19,6 +19,7 @@ from PIL import Image
 
 from hyperarc.commands import align as command
 from hyperarc.commands.aligned import warn_unaligned
+from hyperarc.commands.check import CheckOptions, check_faces
 from hyperarc.commands.show import Show
 from hyperarc.contract import Contract
 from hyperarc.data.face_set import open_faces
@@ -317,6 +318,8 @@ def test_faces_that_are_not_aligned_are_noticed(
     warn_unaligned(open_faces(tmp_path / "faces"), Contract(), Show())
     warning = "do not seem to be aligned to arcface_112: in a sample of 10 their landmarks lie 8.7 px from it"
     assert (warning in capfd.readouterr().err) is told
+    checked = check_faces(open_faces(tmp_path / "faces"), CheckOptions(), Show(quiet=True))
+    assert any(warning in str(found) for found in checked.findings) is told
 
 
 def test_real_crops_are_told_from_unaligned_ones(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:

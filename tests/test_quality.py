@@ -153,3 +153,21 @@ def test_other_template_and_sizes() -> None:
     assert narrow.yaw_deg == full.yaw_deg
     with pytest.raises(DataError, match=r"expected a crop uint8 \[112, 112, 3\], got uint8 \(112, 96, 3\)"):
         assess_quality(crop, points)
+
+
+def test_short_embeddings_are_doubtful_where_a_limit_is_known() -> None:
+    drawn = draw_people(1, 0)
+    faces = draw_faces(drawn, draw_nuisances(1, np.random.default_rng(0), Conditions.neutral()))
+    crop, points = faces.images[0], faces.landmarks[0]
+    limits = QualityLimits(norm=20.0)
+    plain = assess_quality(crop, points, limits)
+    assert plain.norm is None
+    assert assess_quality(crop, points, norm=3.0).score == plain.score  # no limit: reported only
+    assert assess_quality(crop, points, limits, norm=25.0).reasons == plain.reasons
+    short = assess_quality(crop, points, limits, norm=10.0)
+    assert (short.norm, short.score) == (10.0, 2.0**-4)
+    assert short.reasons == (*plain.reasons, "embedding of length 10.0, at least 20")
+    assert assess_quality(crop, points, limits, norm=0.0).score < 1e-9
+    for wrong in (-1.0, float("nan"), float("inf")):
+        with pytest.raises(DataError, match="length of an embedding"):
+            assess_quality(crop, points, norm=wrong)

@@ -226,8 +226,23 @@ def test_a_file_that_changes_under_us_is_noticed(tmp_path: Path) -> None:
     assert copy.read("00000001/00000000") == b"face"
     copy = pickle.dumps(source)
     write(tmp_path, (0, 1.0, b"another"))
-    with pytest.raises(DataError, match="changed since they were scanned"):
+    with pytest.raises(DataError, match="changed since it was scanned"):
         pickle.loads(copy).read("00000001/00000000")
+
+
+def test_a_file_that_is_cut_off_under_us_is_told_of(tmp_path: Path) -> None:
+    """With a memory map this would end the process."""
+    rec = write(tmp_path, (0, 1.0, b"x" * 20_000), (1, 1.0, b"y" * 20_000))
+    source = RecordSource(rec)
+    assert source.read("00000001/00000000") == b"x" * 20_000
+    with open(rec, "r+b") as file:
+        file.truncate(12_000)
+    for face in ("00000001/00000000", "00000001/00000001"):
+        with pytest.raises(DataError, match=r"damaged record: (the file was cut off|no record begins)"):
+            source.read(face)
+    rec.with_suffix(".idx").unlink()
+    with pytest.raises(DataError, match="expected records, got none"):
+        RecordSource(rec)
 
 
 # ---- indexes
@@ -402,7 +417,7 @@ def test_files_beside(tmp_path: Path) -> None:
 
 
 def test_missing_and_empty_files(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"train\.rec: cannot open the records"):
+    with pytest.raises(DataError, match=r"train\.rec: cannot be opened"):
         RecordSource(tmp_path)
     (tmp_path / "train.rec").write_bytes(b"")
     with pytest.raises(DataError, match="expected records, got 0 bytes"):
@@ -456,3 +471,37 @@ def test_recipes_train_on_records(tmp_path: Path) -> None:
     faces = open_training_set(Data(sources=({"path": str(tmp_path / "packed")},)))  # type: ignore[arg-type]
     assert faces.kept.people == ("ann", "bob/sister", "carl")
     assert (faces.kept.column("width") == 112).all()
+
+
+def test_split_records_are_one_source(tmp_path: Path) -> None:
+    halves = [(0, 0.0, b"a"), (1, 3.0, b"b")], [(2, 1.0, b"c"), (9, 3.0, b"d"), (10, 7.5, b"e")]
+    for part, records in enumerate(halves):
+        rec = write(tmp_path, *records)
+        rec.rename(tmp_path / f"train.part{part:03d}.rec")
+        rec.with_suffix(".idx").rename(tmp_path / f"train.part{part:03d}.idx")
+    (tmp_path / "train.part001.idx").unlink()  # made anew
+    (tmp_path / "property").write_text("4,112,112")
+    source = open_source(tmp_path)
+    manifest = source.scan()
+    assert isinstance(source, Source)
+    assert [(row.face, row.person) for row in manifest.rows] == [
+        ("train.part000/00000000/00000000", "00000000"),
+        ("train.part000/00000003/00000001", "00000003"),
+        ("train.part001/00000001/00000002", "00000001"),
+        ("train.part001/00000003/00000009", "00000003"),
+    ]
+    again = pickle.loads(pickle.dumps(source))
+    assert [again.read(face) for face in manifest.faces(np.arange(4))] == [b"a", b"b", b"c", b"d"]
+    assert [str(found).partition(": ")[2] for found in manifest.findings] == [
+        "1 records whose label is no class index skipped in train.part001: '10'",
+        "1 classes without faces: '2'",
+    ]
+    (tmp_path / "people.txt").write_text("ann\nbob\ncarl\ndora\n")
+    assert open_source(tmp_path).scan().people == ("ann", "bob", "dora")
+    for face, said in (("train.part002/00000000/00000000", "no such file"), ("train.part000/ann/9", "no such face")):
+        with pytest.raises(DataError, match=said):
+            open_source(tmp_path).read(face)
+    (tmp_path / "train.part000.rec").write_bytes(bytes(4000))
+    (tmp_path / "train.part000.idx").unlink()
+    with pytest.raises(DataError, match=r"train\.part000\.rec: expected records, got none"):
+        open_source(tmp_path)

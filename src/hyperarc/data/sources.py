@@ -19,16 +19,19 @@ from PIL import Image
 
 from hyperarc.data.combination import combine
 from hyperarc.data.formats.face_list import ListSource
-from hyperarc.data.formats.layout import EXTENSIONS, LAYOUT, Layout, is_hidden, read_inside
+from hyperarc.data.formats.folder_source import FolderSource, missing
+from hyperarc.data.formats.http_bytes import as_text, is_url
+from hyperarc.data.formats.layout import LAYOUT, is_hidden
 from hyperarc.data.formats.parquet_file import is_manifest, is_parquet, open_parquet, picture_column
 from hyperarc.data.formats.parquet_source import ParquetSource
 from hyperarc.data.formats.records import RECORDS, RecordSource
-from hyperarc.data.formats.tar_source import TarSource, is_pattern, is_tar
+from hyperarc.data.formats.split_records import SplitRecordSource
+from hyperarc.data.formats.tar_source import TarSource, is_pattern, is_tar, shard_paths
 from hyperarc.data.formats.text_list import is_text
 from hyperarc.data.formats.zip_source import ZipLimits, ZipSource
 from hyperarc.data.manifest import About, Manifest, manifest_of
-from hyperarc.errors import DataError, nearest_names
-from hyperarc.faces.image import DEFAULT_LIMITS, ImageLimits, Pixels, decode
+from hyperarc.errors import DataError
+from hyperarc.faces.image import Pixels
 
 __all__ = [
     "ArraySource",
@@ -37,6 +40,7 @@ __all__ = [
     "ParquetSource",
     "RecordSource",
     "Source",
+    "SplitRecordSource",
     "TarSource",
     "ZipLimits",
     "ZipSource",
@@ -63,87 +67,6 @@ class Source(Protocol):
 
     def image(self, face: str) -> Pixels:
         """The picture of one face: uint8 [H, W, 3], RGB."""
-
-
-class FolderSource:
-    """A folder of person folders, at any depth: the person is the path of the folder that holds the pictures.
-
-    Links to folders are followed; one that leads to a folder seen before is skipped and told of.
-
-    Args:
-        root: the folder.
-        name: short name of the source; default the folder's name.
-        limits: of each picture.
-        loose: person of the pictures outside a person folder; by default they are skipped.
-        endings: of the files that are taken; default the usual ones of pictures.
-
-    Raises:
-        DataError: the folder is missing; ``scan`` raises it when the folder holds no person folders with
-            pictures.
-
-    Example:
-        >>> import tempfile
-        >>> root = Path(tempfile.mkdtemp())
-        >>> (root / "ann").mkdir(); Image.new("RGB", (112, 112)).save(root / "ann" / "1.png")
-        >>> FolderSource(root).scan().people
-        ('ann',)
-    """
-
-    def __init__(
-        self,
-        root: str | Path,
-        *,
-        name: str | None = None,
-        limits: ImageLimits = DEFAULT_LIMITS,
-        loose: str | None = None,
-        endings: tuple[str, ...] = EXTENSIONS,
-    ) -> None:
-        self.root = Path(root).absolute()
-        self.name = name or self.root.name
-        self.limits = limits
-        self.loose, self.endings = loose, endings
-        if not self.root.is_dir():
-            raise _missing(self.root, "a folder of person folders")
-
-    def scan(self) -> Manifest:
-        """All faces, with findings: skipped files and people without faces."""
-        layout = Layout(self.name, str(self.root), self.loose, self.endings)
-        seen: set[tuple[int, int]] = set()
-        waiting = [""]
-        while waiting:
-            inside = waiting.pop()
-            state = os.stat(self.root / inside)
-            if (state.st_dev, state.st_ino) in seen:
-                layout.skip("links to folders seen before skipped", inside)
-                continue
-            seen.add((state.st_dev, state.st_ino))
-            layout.add_folder(inside)
-            waiting += self._list(inside, layout)
-        return layout.manifest()
-
-    def read(self, face: str) -> bytes:
-        """The picture file of ``face``; :class:`DataError` when it is missing or outside the folder."""
-        return read_inside(self.root, face, self.limits)
-
-    def image(self, face: str) -> Pixels:
-        """The picture of ``face``: uint8 [H, W, 3], RGB."""
-        return decode(self.read(face), where=self.root / face, limits=self.limits)
-
-    def _list(self, inside: str, layout: Layout) -> list[str]:
-        folders = []
-        try:
-            with os.scandir(self.root / inside) as entries:
-                for entry in sorted(entries, key=lambda e: e.name, reverse=True):
-                    path = f"{inside}/{entry.name}" if inside else entry.name
-                    if entry.is_dir() and not is_hidden(path):
-                        folders.append(path)
-                    elif entry.is_file():
-                        layout.add(path)
-                    else:
-                        layout.skip("broken links and hidden folders skipped", path)
-        except OSError as error:
-            layout.skip(f"folders that cannot be listed ({error.strerror}) skipped", inside)
-        return folders
 
 
 class ArraySource:
@@ -207,7 +130,8 @@ def open_source(path: str | Path, *, name: str | None = None) -> Source:
     Args:
         path: a folder of person folders, a zip or tar of them, a folder or pattern of tar shards, a ``.rec`` or a
             folder that holds ``train.rec``, a Parquet file (or a folder of them) with pictures, or a list of faces.
-            ``LIST@FOLDER`` names the folder that the paths of a list start from.
+            ``LIST@FOLDER`` names the folder that the paths of a list start from. An ``http`` or ``https`` address of
+            a tar, or a pattern of addresses, is read from there.
         name: short name of the source; default from the path.
 
     Raises:
@@ -220,6 +144,8 @@ def open_source(path: str | Path, *, name: str | None = None) -> Source:
         ...     print(str(error).split(";")[0])
         nowhere/fases: expected a folder, zip, tar, .rec or list of faces, got nothing there
     """
+    if is_url(as_text(path)):
+        return TarSource(as_text(path), name=name)
     place = Path(path)
     if (place / RECORDS).is_file() or (place.suffix == ".rec" and place.is_file()):
         return RecordSource(place, name=name)
@@ -231,7 +157,7 @@ def open_source(path: str | Path, *, name: str | None = None) -> Source:
         if is_there(path):
             before, _, root = str(path).rpartition("@")
             return ListSource(before, root, name=name)
-        raise _missing(place, "a folder, zip, tar, .rec or list of faces")
+        raise missing(place, "a folder, zip, tar, .rec or list of faces")
     if zipfile.is_zipfile(place):
         return ZipSource(place, name=name)
     if is_parquet(place):
@@ -255,14 +181,16 @@ def is_there(path: str | Path) -> bool:
         False
     """
     listed = Path(str(path).rpartition("@")[0] or ".").is_file()
-    return Path(path).exists() or listed or is_pattern(str(path))
+    return Path(path).exists() or listed or (is_pattern(str(path)) and Path(shard_paths(str(path))[0]).exists())
 
 
 def _open_folder(folder: Path, name: str | None) -> Source:
     """A folder of people, or of shards where there are shards and no folders."""
     if any(entry.is_dir() and not is_hidden(entry.name) for entry in os.scandir(folder)):
         return FolderSource(folder, name=name)
-    tar, parquet = (min(folder.glob(pattern), default=None) for pattern in ("*.tar", "*.parquet"))
+    tar, parquet, records = (min(folder.glob(f"*.{kind}"), default=None) for kind in ("tar", "parquet", "rec"))
+    if records is not None:
+        return SplitRecordSource(folder, name=name)
     if tar is not None:
         return TarSource(folder, name=name)
     if parquet is not None and is_parquet(parquet):
@@ -280,20 +208,3 @@ def _open_parquet(path: Path, name: str | None) -> Source:
             "expected faces, got a manifest, which says where faces are", where=path, mend="open it with open_faces"
         )
     return ListSource(path, name=name) if picture_column(schema) is None else ParquetSource(path, name=name)
-
-
-def _missing(place: Path, what: str) -> DataError:
-    lost = place.absolute()
-    while not lost.parent.is_dir():
-        lost = lost.parent  # name what is beside the first part of the path that is missing
-    parent = lost.parent
-    try:
-        beside = sorted(entry.name for entry in os.scandir(parent))
-    except OSError:
-        beside = []
-    near = nearest_names(lost.name, beside)
-    if near:
-        mend = "did you mean " + " or ".join(repr(str(parent / n)) for n in near) + "?"
-    else:
-        mend = f"{parent} holds: {', '.join(beside[:8]) or 'nothing'}"
-    return DataError(f"expected {what}, got nothing there", where=place, mend=mend)

@@ -33,6 +33,9 @@ Floats32 = npt.NDArray[np.float32]
 class QualityLimits:
     """Values beyond which a crop is doubtful; fields are those of :class:`Quality`.
 
+    A shorter embedding than ``norm`` is doubtful. It has no limit of its own, as every model has norms of its own, and
+    of many they say nothing of quality: read it off the norms of faces that you know (``hyperarc embed``).
+
     Example:
         >>> QualityLimits(yaw_deg=30.0).yaw_deg
         30.0
@@ -48,6 +51,7 @@ class QualityLimits:
     brightest: float = 230.0
     clipped: float = 0.25
     side_difference: float = 0.3
+    norm: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,7 @@ class Quality:
         brightness: mean grey level, 0 to 255. Skin tells in it as well as light, so the limits are wide.
         clipped: share of grey levels up to 4 or from 251 on.
         side_difference: (right - left) / (right + left) of the mean grey levels of both halves, -1 to 1.
+        norm: length of the crop's embedding, None where none was given.
         score: 2^-r^2 for the worst ratio r of a measure to its limit, so 0.5 at a limit and 1 for nothing at all.
         reasons: what is beyond its limit, in words; empty exactly when the score is 0.5 or more.
     """
@@ -75,12 +80,18 @@ class Quality:
     brightness: float
     clipped: float
     side_difference: float
+    norm: float | None
     score: float
     reasons: tuple[str, ...]
 
 
 def assess_quality(
-    face: Pixels, landmarks: npt.ArrayLike, limits: QualityLimits | None = None, *, template: str = "arcface_112"
+    face: Pixels,
+    landmarks: npt.ArrayLike,
+    limits: QualityLimits | None = None,
+    *,
+    template: str = "arcface_112",
+    norm: float | None = None,
 ) -> Quality:
     """Measure an aligned crop.
 
@@ -89,9 +100,10 @@ def assess_quality(
         landmarks: [5, 2] or [68, 2] in px of the photo that the crop was made from.
         limits: default :class:`QualityLimits`.
         template: name of the template.
+        norm: length of the crop's raw embedding, a measure of quality for MagFace, AdaFace and some others.
 
     Raises:
-        DataError: the crop has not the shape of the template, or the landmarks are none.
+        DataError: the crop has not the shape of the template, the landmarks are none, or the norm is no length.
 
     Example:
         >>> from hyperarc.faces.alignment import align
@@ -104,6 +116,8 @@ def assess_quality(
     shape = open_template(template, len(face))
     if face.dtype != np.uint8 or face.shape != (shape.height, shape.width, 3):
         raise DataError(f"expected a crop uint8 [{shape.height}, {shape.width}, 3], got {face.dtype} {face.shape}")
+    if norm is not None and not 0 <= norm < math.inf:
+        raise DataError(f"expected the length of an embedding, got {norm}")
     matrix = similarity(landmarks, template)
     luma = face @ _LUMA
     inner = inner_face(template, len(face))
@@ -122,9 +136,12 @@ def assess_quality(
         "clipped": float(((luma <= _BLACK) | (luma >= _WHITE))[inner].mean()),
         "side_difference": (right - left) / max(right + left, 1.0),
     }
-    ratios = _ratios(measures, limits or QualityLimits())
-    worst = max(ratios.values())
-    return Quality(**measures, score=2.0 ** -(worst**2), reasons=tuple(text for text, r in ratios.items() if r > 1))
+    limits = limits or QualityLimits()
+    ratios = _ratios(measures, limits)
+    if norm is not None and limits.norm:
+        ratios[f"embedding of length {norm:.1f}, at least {limits.norm:g}"] = limits.norm / max(norm, 1e-6)
+    score, reasons = 2.0 ** -(max(ratios.values()) ** 2), tuple(text for text, r in ratios.items() if r > 1)
+    return Quality(**measures, norm=norm, score=score, reasons=reasons)
 
 
 def _ratios(m: dict[str, float], most: QualityLimits) -> dict[str, float]:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
 from hyperarc.errors import DataError
 from hyperarc.files import stamp
+
+_PREAD: Callable[[int, int, int], bytes] | None = getattr(os, "pread", None)
 
 
 class Bytes(Protocol):
@@ -70,13 +73,17 @@ class LocalBytes:
 
     def read_at(self, offset: int, count: int) -> bytes:
         """The bytes from ``offset`` on, fewer than ``count`` at the end."""
-        if not self.keep_open:
-            with self._open() as file:
-                return self._read(file.fileno(), offset, count)
-        if self._file is None:
-            with self._lock:
-                self._file = self._file or self._open()
-        return self._read(self._file.fileno(), offset, count)
+        if self._file is not None:
+            return self._read(self._file.fileno(), offset, count)
+        with self._lock:
+            file = self._file or self._open()
+            if self.keep_open:
+                self._file = file
+        try:
+            return self._read(file.fileno(), offset, count)
+        finally:
+            if not self.keep_open:
+                file.close()
 
     def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_file": None, "_lock": None}
@@ -87,8 +94,8 @@ class LocalBytes:
 
     def _read(self, handle: int, offset: int, count: int) -> bytes:
         try:
-            if hasattr(os, "pread"):  # leaves the file position alone, so forked processes may share the handle
-                return os.pread(handle, count, offset)
+            if _PREAD is not None:  # leaves the file position alone, so forked processes may share the handle
+                return _PREAD(handle, count, offset)
             with self._lock:
                 os.lseek(handle, offset, os.SEEK_SET)
                 return os.read(handle, count)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from hyperarc.data.findings import Finding, finding
 from hyperarc.data.manifest import About, Manifest, manifest_of
@@ -121,6 +122,21 @@ def leads_outside(name: str) -> bool:
     """
     parts = re.split(r"[/\\]", name)
     return ".." in parts or parts[0] == "" or re.match(r"[A-Za-z]:", name) is not None or "\0" in name
+
+
+class Place(NamedTuple):
+    """Where a face is, for errors; put into words only when there is one.
+
+    Example:
+        >>> str(Place("set.rec", "ann/1"))
+        'set.rec:ann/1'
+    """
+
+    path: object
+    face: str
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.face}"
 
 
 def read_inside(root: Path, face: str, limits: ImageLimits) -> bytes:

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from hyperarc.data.formats.face_list import OUTSIDE, listed_manifest, person_names
 from hyperarc.data.formats.key_table import KeyTable
+from hyperarc.data.formats.layout import Place
 from hyperarc.data.formats.list_columns import ListColumns, whole
 from hyperarc.data.formats.parquet_file import open_parquet, picture_column, picture_leaf, read_columns, reading
 from hyperarc.data.manifest import About, Manifest
@@ -103,8 +104,14 @@ class ParquetSource:
         self.__dict__.update(state)
         self._lock = threading.Lock()
 
-    def _where(self, face: str) -> str:
-        return f"{self.path}:{face}"
+    def places(self, faces: pa.Array) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """The file of each face, and its row."""
+        rows = self._table.rows(faces)
+        numbers = np.array([number for number, _ in self._file_of], np.int64)
+        return numbers[np.searchsorted(self._ends, rows, side="right")], rows
+
+    def _where(self, face: str) -> Place:
+        return Place(self.path, face)
 
     def _read_file(self, number: int, path: Path) -> ListColumns:
         with open_parquet(path) as file:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from array import array
-from mmap import mmap
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +21,7 @@ _LONGEST_LINE = 40  # of an .idx: two numbers of up to 19 digits
 _LONGEST_PROPERTY = 4096
 _LONGEST_NAMES = 2**30
 _DAMAGED = "damaged records skipped"
+_WINDOW = 2**20  # bytes searched at a time; a multiple of four, so that no place is cut in two
 _MOST_DAMAGED = 10_000  # stretches; a file with more is no .rec
 
 
@@ -174,12 +174,13 @@ def _small_text(path: Path, most: int) -> str | None:
 
 def _walk(file: RecordFile) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Where records begin, and where damaged stretches do."""
-    view, size, unpack = file.map, file.size, CHUNK.unpack_from
+    read, size, unpack = file.bytes.read_at, file.size, CHUNK.unpack
     magic = int.from_bytes(MAGIC, "little")
     begins, damaged = array("q"), array("q")
     at, closed = 0, True  # closed: no split record waits for its next part
     while at < size:
-        head, word = unpack(view, at) if at + CHUNK.size <= size else (0, 0)
+        start = read(at, CHUNK.size)
+        head, word = unpack(start) if len(start) == CHUNK.size else (0, 0)
         kind, end = word >> 29, at + CHUNK.size + (word & LONGEST)
         if head == magic and end <= size and kind <= LAST and (kind in (WHOLE, FIRST)) == closed:
             if closed:
@@ -188,7 +189,7 @@ def _walk(file: RecordFile) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64
             at = end + -end % 4
         elif closed:
             damaged.append(at)
-            at = _next_magic(view, at + 4)
+            at = _next_magic(file, at + 4)
         else:  # the next part never came; what stands here instead may be a record
             damaged.append(begins.pop())
             closed = True
@@ -200,7 +201,14 @@ def _walk(file: RecordFile) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64
     return np.array(begins, np.int64), np.array(damaged, np.int64)
 
 
-def _next_magic(view: mmap, at: int) -> int:
-    while (at := view.find(MAGIC, at)) >= 0 and at % 4:
-        at += 1
-    return at if at >= 0 else len(view)
+def _next_magic(file: RecordFile, at: int) -> int:
+    """The next place at a multiple of four where the magic number stands, or the end of the file."""
+    while at < file.size:
+        window = file.bytes.read_at(at, _WINDOW)
+        found = window.find(MAGIC)
+        while found >= 0 and found % 4:
+            found = window.find(MAGIC, found + 1)
+        if found >= 0:
+            return at + found
+        at += _WINDOW if len(window) == _WINDOW else file.size
+    return file.size

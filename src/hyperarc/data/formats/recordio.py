@@ -12,7 +12,6 @@ Nothing that the file says of itself is believed: every length is held against t
 
 from __future__ import annotations
 
-import mmap
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,9 +21,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from hyperarc.data.formats.byte_file import LocalBytes
 from hyperarc.errors import DataError
 from hyperarc.faces.image import DEFAULT_LIMITS, ImageLimits
-from hyperarc.files import stamp
 
 MAGIC = (0xCED7230A).to_bytes(4, "little")
 CHUNK = struct.Struct("<II")
@@ -33,7 +32,10 @@ LONGEST = 2**29 - 1
 SOUND, OUTSIDE, DAMAGED = range(3)
 _HEADER = struct.Struct("<IfQQ")
 _SMALLEST = CHUNK.size + _HEADER.size
-_WORDS = np.arange(_SMALLEST // 4 + 1)  # of a chunk, its header, and the first number of a label vector
+_HEAD = _SMALLEST + 4  # bytes of a chunk, its header, and the first number of a label vector
+_USUAL = struct.Struct("<IIIfQQ")
+_MAGIC = int.from_bytes(MAGIC, "little")
+_GUESS = 2**13  # bytes that hold most records of aligned faces
 _BLOCK = 2**18  # heads looked at together
 _PARTS = 1024  # of one record; no picture holds the magic number that often
 
@@ -78,17 +80,14 @@ class Heads(NamedTuple):
 
 
 class RecordFile:
-    """A ``.rec``, memory-mapped; after pickling it is mapped again in the new process.
-
-    As with every memory map, the system ends a process that reads where the file has been cut off meanwhile; files
-    that changed between two openings are refused.
+    """A ``.rec``, read by position. Not by a memory map: were the file cut off meanwhile, it would end the process.
 
     Args:
         path: the file.
         limits: refused beyond these.
 
     Raises:
-        DataError: missing, or too short for a record.
+        DataError: missing, or too short for a record; when read, changed since this object was made.
 
     Example:
         >>> import tempfile
@@ -101,19 +100,19 @@ class RecordFile:
     def __init__(self, path: Path, limits: RecordLimits | None = None) -> None:
         self.path = path
         self.limits = limits or RecordLimits()
-        self._stamp: tuple[int, int] | None = None
-        self._map: mmap.mmap | None = None
-        self.size = len(self.map)
-
-    @property
-    def map(self) -> mmap.mmap:
-        """The bytes of the file."""
-        if self._map is None:
-            self._map = self._open()
-        return self._map
+        self.bytes = LocalBytes(path)
+        self.size = self.bytes.size
+        self._most = _HEADER.size + self.limits.image.bytes
+        if self.size < _SMALLEST:
+            raise DataError(f"expected records, got {self.size} bytes", where=path, mend="copy it again")
 
     def record(self, offset: int, where: object = None) -> Record:
         """The record that begins at ``offset``; :class:`DataError` with ``where`` when it is damaged."""
+        start = self.bytes.read_at(offset, _GUESS) if 0 <= offset < self.size else b""
+        if len(start) >= _SMALLEST:  # nearly all records: whole, with one label, and short
+            magic, word, flag, label, number, number2 = _USUAL.unpack_from(start)
+            if magic == _MAGIC and not flag and _HEADER.size <= word <= min(len(start) - CHUNK.size, self._most):
+                return Record(0, (label,), number, number2, start[_SMALLEST : CHUNK.size + word])
         place = where or f"{self.path}: byte {offset}"
         data = self._joined(offset, place)
         if len(data) < _HEADER.size:
@@ -132,55 +131,47 @@ class RecordFile:
         blocks = [self._heads(offsets[at : at + _BLOCK]) for at in range(0, max(len(offsets), 1), _BLOCK)]
         return Heads(*(np.concatenate(column) for column in zip(*blocks, strict=True)))
 
-    def __getstate__(self) -> dict[str, object]:
-        return {**self.__dict__, "_map": None}
-
-    def _open(self) -> mmap.mmap:
-        try:
-            with open(self.path, "rb") as file:
-                seen = stamp(file.fileno())
-                if self._stamp is not None and seen != self._stamp:
-                    raise DataError("the records changed since they were scanned", where=self.path, mend="start again")
-                if seen[0] < _SMALLEST:
-                    raise DataError(f"expected records, got {seen[0]} bytes", where=self.path, mend="copy it again")
-                self._stamp = seen
-                return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        except OSError as error:
-            raise DataError(f"cannot open the records: {error.strerror}", where=self.path) from error
-
     def _joined(self, offset: int, where: object) -> bytes:
         most = _HEADER.size + 4 * self.limits.labels + self.limits.image.bytes
         parts: list[bytes] = []
         while len(parts) < _PARTS:
-            kind, length = self._chunk(offset, where)
+            kind, part = self._chunk(offset, most, where)
             if kind > LAST or (kind in (WHOLE, FIRST)) == bool(parts):
                 raise _damaged(where, "a part of a split record stands where none belongs, or is missing")
-            start = offset + CHUNK.size
-            most -= length
-            if most < 0:
-                raise _damaged(where, f"longer than the {self.limits.image.bytes} bytes accepted of a picture")
-            parts.append(self.map[start : start + length])
-            if kind in (WHOLE, LAST):
+            if kind == WHOLE:
+                return part
+            most -= len(part)
+            parts.append(part)
+            if kind == LAST:
                 return MAGIC.join(parts)
-            offset = start + length + -length % 4
+            offset += CHUNK.size + len(part) + -len(part) % 4
         raise _damaged(where, f"cut into more than {_PARTS} parts")
 
-    def _chunk(self, offset: int, where: object) -> tuple[int, int]:
+    def _chunk(self, offset: int, most: int, where: object) -> tuple[int, bytes]:
+        """Kind and bytes of the chunk at ``offset``: one read for most, two for long ones."""
         if offset < 0 or offset + CHUNK.size > self.size:
             raise _damaged(where, f"byte {offset} lies outside the file, which has {self.size}")
-        if self.map[offset : offset + 4] != MAGIC:
+        data = self.bytes.read_at(offset, _GUESS)
+        if data[:4] != MAGIC or len(data) < CHUNK.size:
             raise _damaged(where, f"no record begins at byte {offset}")
-        word = CHUNK.unpack_from(self.map, offset)[1]
+        word = CHUNK.unpack_from(data)[1]
         length = word & LONGEST
-        if offset + CHUNK.size + length > self.size:
+        end = CHUNK.size + length
+        if offset + end > self.size:
             raise _damaged(where, f"{length} bytes from byte {offset} on reach beyond the file, which has {self.size}")
-        return word >> 29, length
+        if length > most:
+            raise _damaged(where, f"longer than the {self.limits.image.bytes} bytes accepted of a picture")
+        if end > len(data):
+            data += self.bytes.read_at(offset + len(data), end - len(data))
+        if end > len(data):
+            raise _damaged(where, "the file was cut off")
+        return word >> 29, data[CHUNK.size : end]
 
     def _heads(self, offsets: npt.NDArray[np.int64]) -> Heads:
-        words = np.frombuffer(self.map, "<u4", count=self.size // 4)
         inside = (offsets >= 0) & (offsets % 4 == 0) & (offsets <= self.size - _SMALLEST)
-        at = np.where(inside, offsets // 4, 0)
-        table = words[np.minimum(at[:, None] + _WORDS, len(words) - 1)]
+        begins_at = np.where(inside, offsets, 0).tolist()
+        read = b"".join(self.bytes.read_at(at, _HEAD).ljust(_HEAD, b"\0") for at in begins_at)
+        table = np.frombuffer(read, "<u4").reshape(-1, _HEAD // 4)
         kind, length = table[:, 1] >> 29, (table[:, 1] & LONGEST).astype(np.int64)
         flag = table[:, 2].astype(np.int64)
         label = np.where(flag > 0, table[:, 8], table[:, 3]).astype(np.uint32).view(np.float32)

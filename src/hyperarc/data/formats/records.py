@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hyperarc.data.findings import Finding
+from hyperarc.data.formats.layout import Place
 from hyperarc.data.formats.record_index import found, read_index, read_people, read_property, rebuild_index
 from hyperarc.data.formats.recordio import DAMAGED, OUTSIDE, SOUND, Heads, Record, RecordFile, RecordLimits
 from hyperarc.data.manifest import About, Manifest, manifest_of
@@ -62,12 +63,26 @@ class RecordSource:
         self._file = RecordFile(self.path, self.limits)
         index = self.path.with_suffix(".idx")
         self._index = read_index(index, self.limits.records) if index.exists() else rebuild_index(self._file)
+        self._first = int(self._index.keys[0])
         self._property = read_property(self.path.with_name("property"))
         people = read_people(self.path.with_name("people.txt"))
         self._people = None if people is None else pa.array(people, pa.large_string())
 
     def scan(self) -> Manifest:
         """All faces in the order of their keys, with findings: skipped records, classes without faces."""
+        names, labels, findings = self.listed()
+        if not len(names):
+            told = "; ".join(map(str, findings))
+            raise DataError(
+                f"expected faces, got {len(self._index.keys)} records and none: {told}", where=self.path
+            )
+        findings += self.contradictions(labels)
+        told_of = tuple(replace(finding, source=self.name) for finding in findings)
+        about = About(self.name, sources={self.name: str(self.path)}, findings=told_of)
+        return manifest_of(names, self.persons(labels), source=self.name, about=about)
+
+    def listed(self) -> tuple[pa.Array, npt.NDArray[np.int64], tuple[Finding, ...]]:
+        """Keys and class indices of all faces, and what was skipped."""
         keys = self._index.keys
         heads = self._file.heads(self._index.offsets)
         wanted, findings = self._wanted(heads)
@@ -81,23 +96,17 @@ class RecordSource:
         findings += found("damaged records skipped", keys[wanted & (heads.problem == DAMAGED)])
         findings += found("records without a picture skipped", keys[sound & ~full])
         findings += found("records whose label is no class index skipped", keys[full & ~faces])
-        if not faces.any():
-            told = "; ".join(map(str, findings))
-            raise DataError(f"expected faces, got {len(keys)} records and none: {told}", where=self.path)
-        persons = self._persons(labels[faces])
+        persons = self.persons(labels[faces])
         numbers = pc.utf8_lpad(pa.array(keys[faces]).cast(pa.large_string()), _DIGITS, "0")
         names = pc.binary_join_element_wise(persons, numbers, pa.scalar("/", pa.large_string()))
-        findings += self._contradictions(labels[faces])
-        told_of = tuple(replace(finding, source=self.name) for finding in findings)
-        about = About(self.name, sources={self.name: str(self.path)}, findings=told_of)
-        return manifest_of(names, persons, source=self.name, about=about)
+        return names, labels[faces], findings
 
     def read(self, face: str) -> bytes:
         """The picture file of ``face``; :class:`DataError` when it is unknown or damaged."""
         person, _, number = face.rpartition("/")
         key = int(number) if number.isdecimal() and len(number) <= 19 else -1  # of 64 bits
-        row = int(np.searchsorted(self._index.keys, min(key, 2**63 - 1)))
-        if row == len(self._index.keys) or self._index.keys[row] != key:
+        row = self._row(min(key, 2**63 - 1))
+        if row is None:
             raise DataError("no such face in these records", where=self._where(face), mend="scan them again")
         record: Record = self._file.record(int(self._index.offsets[row]), self._where(face))
         label = record.label[0]
@@ -109,8 +118,16 @@ class RecordSource:
         """The picture of ``face``: uint8 [H, W, 3], RGB."""
         return decode(self.read(face), where=self._where(face), limits=self.limits.image)
 
-    def _where(self, face: str) -> str:
-        return f"{self.path}:{face}"
+    def _row(self, key: int) -> int | None:
+        """Where a key stands in the index: at its own place, less the first key, unless some are missing."""
+        keys = self._index.keys
+        row = key - self._first
+        if not (0 <= row < len(keys) and keys[row] == key):
+            row = int(np.searchsorted(keys, key))
+        return row if row < len(keys) and keys[row] == key else None
+
+    def _where(self, face: str) -> Place:
+        return Place(self.path, face)
 
     def _wanted(self, heads: Heads) -> tuple[npt.NDArray[np.bool_], tuple[Finding, ...]]:
         """Which records ought to be faces, and what the grouped layout promises but the index lacks."""
@@ -136,7 +153,8 @@ class RecordSource:
             return f"{label:0{_DIGITS}d}"
         return str(self._people[label]) if label < len(self._people) else ""
 
-    def _persons(self, labels: npt.NDArray[np.int64]) -> pa.Array:
+    def persons(self, labels: npt.NDArray[np.int64]) -> pa.Array:
+        """What the people of these class indices are called."""
         if self._people is None:
             return pc.utf8_lpad(pa.array(labels).cast(pa.large_string()), _DIGITS, "0")
         if len(labels) and labels.max() >= len(self._people):
@@ -147,7 +165,8 @@ class RecordSource:
             )
         return self._people.take(pa.array(labels))
 
-    def _contradictions(self, labels: npt.NDArray[np.int64]) -> tuple[Finding, ...]:
+    def contradictions(self, labels: npt.NDArray[np.int64]) -> tuple[Finding, ...]:
+        """Where the labels of all faces and ``property`` do not agree."""
         if self._property is None:
             return ()
         classes = self._property.classes

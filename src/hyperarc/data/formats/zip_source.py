@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from hyperarc.data.formats.byte_file import LocalBytes
-from hyperarc.data.formats.layout import Layout, leads_outside
+from hyperarc.data.formats.layout import Layout, Place, leads_outside
 from hyperarc.data.manifest import Manifest
 from hyperarc.errors import DataError, nearest_names
 from hyperarc.faces.image import DEFAULT_LIMITS, ImageLimits, Pixels, decode
@@ -107,8 +107,8 @@ class ZipSource:
         """The picture of ``face``: uint8 [H, W, 3], RGB."""
         return decode(self.read(face), where=self._where(face), limits=self.limits.image)
 
-    def _where(self, face: str) -> str:
-        return f"{self.path}:{face}"
+    def _where(self, face: str) -> Place:
+        return Place(self.path, face)
 
     def _damaged(self, face: str, what: str) -> DataError:
         return DataError(f"damaged zip member: {what}", where=self._where(face), mend="copy or pack it again")

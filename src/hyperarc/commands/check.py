@@ -93,7 +93,7 @@ def check(data: Path, options: CheckOptions, out: Path | None, show: Show) -> di
     marking = options.marking  # an unknown kind is told of before the work
     faces = open_faces(data)
     checked = check_faces(faces, options, show)
-    folder = out or Path("runs") / f"check-{data.stem}"
+    folder = out or Path("runs") / f"check-{faces.name.replace('/', '-')}"
     after = checked.faces.manifest
     after.write(folder / FILES["manifest"])
     write_table(checked, marking, folder / FILES["table"])

@@ -1,4 +1,4 @@
-"""Pure numbers: verification, k-fold accuracy, identification, angles. Only numpy is needed."""
+"""Pure numbers: verification, identification, intervals, calibration, angles. Only numpy is needed."""
 
 from hyperarc.metrics.angles import (
     AngleHistogram,
@@ -8,7 +8,9 @@ from hyperarc.metrics.angles import (
     angle_statistics,
     embedding_centers,
 )
+from hyperarc.metrics.bootstrap import Bootstrap, PeoplePairs, bootstrap_people
 from hyperarc.metrics.identification import nearest_rows, rank1
+from hyperarc.metrics.intervals import Interval, clopper_pearson, effective_trials
 from hyperarc.metrics.kfold import (
     KFold,
     ValAtFar,
@@ -18,29 +20,52 @@ from hyperarc.metrics.kfold import (
     val_and_far,
     val_at_far,
 )
-from hyperarc.metrics.verification import Det, Roc, auc, det, eer, roc, tar_at_far, threshold_at_far
+from hyperarc.metrics.thresholds import OperatingPoint, operating_point, pairs_needed
+from hyperarc.metrics.verification import (
+    Det,
+    Roc,
+    auc,
+    det,
+    eer,
+    points_at_nearest_far,
+    roc,
+    tar_at_far,
+    tar_at_nearest_far,
+    threshold_at_far,
+)
 
 __all__ = [
     "AngleHistogram",
     "AngleStatistics",
+    "Bootstrap",
     "Det",
+    "Interval",
     "KFold",
+    "OperatingPoint",
+    "PeoplePairs",
     "Roc",
     "ValAtFar",
     "angle",
     "angle_histogram",
     "angle_statistics",
     "auc",
+    "bootstrap_people",
+    "clopper_pearson",
     "contiguous_folds",
     "det",
     "eer",
+    "effective_trials",
     "embedding_centers",
     "kfold_accuracy",
     "nearest_rows",
+    "operating_point",
     "pair_distances",
+    "pairs_needed",
+    "points_at_nearest_far",
     "rank1",
     "roc",
     "tar_at_far",
+    "tar_at_nearest_far",
     "threshold_at_far",
     "val_and_far",
     "val_at_far",

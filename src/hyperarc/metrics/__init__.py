@@ -20,6 +20,7 @@ from hyperarc.metrics.kfold import (
     val_and_far,
     val_at_far,
 )
+from hyperarc.metrics.rejection import ErrorReject, error_reject
 from hyperarc.metrics.retrieval import average_precision, mean_average_precision
 from hyperarc.metrics.searches import (
     InsightFaceTpir,
@@ -49,6 +50,7 @@ __all__ = [
     "AngleStatistics",
     "Bootstrap",
     "Det",
+    "ErrorReject",
     "InsightFaceTpir",
     "Interval",
     "KFold",
@@ -71,6 +73,7 @@ __all__ = [
     "eer",
     "effective_trials",
     "embedding_centers",
+    "error_reject",
     "insightface_tpir",
     "kfold_accuracy",
     "mean_average_precision",

@@ -9,6 +9,14 @@ from hyperarc.metrics.angles import (
     embedding_centers,
 )
 from hyperarc.metrics.bootstrap import Bootstrap, PeoplePairs, bootstrap_people
+from hyperarc.metrics.calibration import (
+    IsotonicMap,
+    LogisticMap,
+    ProbabilityMap,
+    fit_isotonic,
+    fit_logistic,
+    probability_map,
+)
 from hyperarc.metrics.identification import nearest_rows, rank1
 from hyperarc.metrics.intervals import Interval, clopper_pearson, effective_trials
 from hyperarc.metrics.kfold import (
@@ -22,6 +30,7 @@ from hyperarc.metrics.kfold import (
 )
 from hyperarc.metrics.rejection import ErrorReject, error_reject
 from hyperarc.metrics.retrieval import average_precision, mean_average_precision
+from hyperarc.metrics.scoring_rules import brier, calibration_error, cllr, log_loss
 from hyperarc.metrics.searches import (
     InsightFaceTpir,
     Searches,
@@ -53,9 +62,12 @@ __all__ = [
     "ErrorReject",
     "InsightFaceTpir",
     "Interval",
+    "IsotonicMap",
     "KFold",
+    "LogisticMap",
     "OperatingPoint",
     "PeoplePairs",
+    "ProbabilityMap",
     "Roc",
     "Searches",
     "Tpir",
@@ -66,6 +78,9 @@ __all__ = [
     "auc",
     "average_precision",
     "bootstrap_people",
+    "brier",
+    "calibration_error",
+    "cllr",
     "clopper_pearson",
     "cmc",
     "contiguous_folds",
@@ -74,14 +89,18 @@ __all__ = [
     "effective_trials",
     "embedding_centers",
     "error_reject",
+    "fit_isotonic",
+    "fit_logistic",
     "insightface_tpir",
     "kfold_accuracy",
+    "log_loss",
     "mean_average_precision",
     "nearest_rows",
     "operating_point",
     "pair_distances",
     "pairs_needed",
     "points_at_nearest_far",
+    "probability_map",
     "rank1",
     "roc",
     "search_gallery",

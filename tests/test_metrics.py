@@ -211,6 +211,7 @@ class TestPoints:
     def test_pairs_needed_are_the_rules_of_thumb(self) -> None:
         assert [metrics.pairs_needed(10.0**-k) for k in range(1, 10)] == [3 * 10 ** (k + 1) for k in range(1, 10)]
         assert metrics.pairs_needed(0.003) == 10_000
+        assert [metrics.pairs_needed(far, rule=3) for far in (1e-12, 0.7, 1.0)] == [3 * 10**12, 5, 3]
         for far in (0.1, 1e-3, 1e-5):  # none of so many accepted: below FAR with 95 %
             high = metrics.clopper_pearson(0, metrics.pairs_needed(far, rule=3), confidence=0.9).high
             assert high == pytest.approx(far, rel=0.05)

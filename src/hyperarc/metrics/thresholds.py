@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any, Literal
 
 import numpy as np
@@ -38,8 +39,8 @@ def pairs_needed(far: float, rule: Literal[3, 30] = 30) -> int:
         raise DataError(f"far should lie in 0..1 and not be 0, got {far!r}", mend="1e-4 is one false accept in 10,000")
     if rule not in (3, 30):
         raise DataError(f"rule should be 3 or 30, got {rule!r}")
-    # 30 / 0.003 is 10000.000000000002 in floating point, yet 10,000 pairs are enough
-    return math.ceil(rule / far * (1.0 - 1e-12))
+    # the rate as it is written: in binary, 3 / 0.003 may come out just above 1,000
+    return math.ceil(rule / Fraction(repr(float(far))))
 
 
 @dataclass(frozen=True)

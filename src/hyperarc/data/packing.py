@@ -105,7 +105,7 @@ def pack(faces: FaceSet, target: Path, packing: Packing, stage: Stage = lambda w
         >>> open_faces(target).manifest.people
         ('ann', 'bob')
     """
-    plan = {**asdict(packing), "faces": _digest(faces.manifest), "version": 1}
+    plan = {**asdict(packing), "faces": _digest(faces.manifest), "sources": dict(faces.manifest.about.sources)}
     with continue_work(target, plan) as work:
         kept, findings = _prepared(faces, packing, work, stage)
         writer_of = _writer_of(kept, packing)

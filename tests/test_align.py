@@ -19,7 +19,8 @@ from PIL import Image
 
 from hyperarc.commands import align as command
 from hyperarc.commands.aligned import warn_unaligned
-from hyperarc.commands.check import CheckOptions, check_faces
+from hyperarc.commands.check import check_faces
+from hyperarc.commands.checked import CheckOptions
 from hyperarc.commands.show import Show
 from hyperarc.contract import Contract
 from hyperarc.data.face_set import open_faces

@@ -316,6 +316,15 @@ def test_wrong_options_are_told(
     assert not (tmp_path / "out").exists()
 
 
+def test_what_is_no_folder_of_photos_or_no_detector_is_told_of(run: Any, photos: Path, tmp_path: Path) -> None:
+    single, inside = photos / "ann" / "1.png", photos / "crops"
+    assert "got a single file; give the folder it lies in" in run("align", single, tmp_path / "out").complaint()
+    text = run("align", photos, inside, "--detector", "green_eyes").complaint()
+    assert "refused to put the crops among the photos" in text
+    text = run("align", photos, tmp_path / "out", "--detector", single).complaint()
+    assert "expected the .onnx file of a detector, or one of " in text
+
+
 def test_photos_without_any_face_are_an_error_with_a_report(run: Any, tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "1.png").write_bytes(photo())

@@ -72,6 +72,10 @@ class Encoder:
     ) -> None:
         try:
             self.device = torch.device(device)
+        except RuntimeError as error:  # torch's own message lists twenty kinds that HyperArc never runs on
+            what = "the device cannot be used: no such kind"
+            raise HyperArcError(what, where=f"device {device}", mend="use cpu, cuda, cuda:1 ...") from error
+        try:
             self.backbone = backbone.to(self.device)
         except (RuntimeError, AssertionError, NotImplementedError) as error:
             raise HyperArcError(

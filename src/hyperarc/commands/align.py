@@ -68,6 +68,7 @@ def align(source: Path, target: Path, asked: Alignment, show: Show) -> dict[str,
         if name not in known:
             raise unknown_name(kind, name, known)
     open_template(asked.cutting.template, asked.cutting.size)
+    _require_outside(source, target)
     photos = open_photos(source)
     detector = open_detector(asked.detector)
     with continue_work(target, _plan(photos, detector, asked)) as work:
@@ -90,6 +91,13 @@ def align(source: Path, target: Path, asked: Alignment, show: Show) -> dict[str,
         what = f"no face found in any of {len(photos)} photos"
         raise DataError(what, where=source, mend=f"look at them in {target / 'report.html'}")
     return {"target": str(target), **facts, "notes": notes}
+
+
+def _require_outside(source: Path, target: Path) -> None:
+    """Crops that lie among the photos would be taken for photos the next time."""
+    if source.is_dir() and source.resolve() in target.resolve().parents:
+        what = f"refused to put the crops among the photos of {source}"
+        raise DataError(what, where=target, mend="name a folder beside them")
 
 
 def _cut_all(photos: Photos, detector: Detector, asked: Alignment, work: Unfinished, show: Show) -> pa.Table:

@@ -22,9 +22,12 @@ from PIL import Image
 
 import hyperarc.training.checkpoint as checkpoint_module
 from hyperarc import cli
+from hyperarc.commands.evaluate import warn_of_closeness
+from hyperarc.commands.show import Show
 from hyperarc.data.drawn import draw_set
 from hyperarc.data.drawn.source import drawn_pairs
 from hyperarc.data.manifest import read_manifest
+from hyperarc.protocols.pairs import Pairs, evaluate_pairs
 from hyperarc.training.loop import Plan
 from hyperarc.training.watch import JsonLog, read_log
 
@@ -552,3 +555,23 @@ def test_a_full_disk_while_saving(
     assert "step-00000002.safetensors: could not be written: the disk is full; free some space" in text
     assert not list((tmp_path / "run" / "checkpoints").iterdir())
     assert not (tmp_path / "run" / "artifact").exists()
+
+
+def test_files_that_nobody_expected_to_fail_are_one_sentence(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise PermissionError(13, "Permission denied", "secret.yaml")
+
+    monkeypatch.setattr("hyperarc.recipe.file.load_recipe", fail)
+    assert run("train", "demo").complaint() == "hyperarc: secret.yaml: Permission denied"
+
+
+@pytest.mark.parametrize(("cosine", "told"), [(0.7, True), (0.05, False)])
+def test_people_who_lie_close_together_are_told_of(
+    capfd: pytest.CaptureFixture[str], cosine: float, told: bool
+) -> None:
+    rng = np.random.default_rng(0)
+    vectors = np.sqrt(cosine) * np.eye(64)[0] + np.sqrt(1 - cosine) * rng.normal(size=(400, 64)) / 8
+    keys = [f"p{k}/1" for k in range(400)]
+    pairs = Pairs("x", tuple(keys[:200]), tuple(keys[:100] + keys[200:300]), np.arange(200) < 100, 10)
+    warn_of_closeness(evaluate_pairs(pairs, dict(zip(keys, vectors, strict=True))), Show())
+    assert ("different people lie only 45 degrees apart" in capfd.readouterr().err) is told

@@ -96,7 +96,8 @@ def evaluate(
 
     asked = {"protocol": protocol, "faces": data, "pairs": pairs}
     judgement = run_evaluate(artifact, asked, device, Show(quiet=quiet))
-    report = report_judgement(judgement, out or artifact.parent / f"evaluation-{protocol}.html")
+    name = "" if artifact.name == "artifact" else f"{artifact.name}-"
+    report = report_judgement(judgement, out or artifact.parent / f"evaluation-{name}{protocol}.html")
     _print(judgement.result.as_dict(), f"{judgement.result.name}: {judgement.headline()}\nreport {report}", as_json)
 
 
@@ -181,6 +182,10 @@ def main() -> None:
         print(f"hyperarc: {error}", file=sys.stderr)
         sys.exit(2 if isinstance(error, UnknownNameError) else 1)
     except BrokenPipeError:
+        sys.exit(1)
+    except OSError as error:  # of files that no command expected to fail: no permission, a full disk behind a pipe
+        what = error.strerror or str(error)
+        print(f"hyperarc: {error.filename}: {what}" if error.filename else f"hyperarc: {what}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

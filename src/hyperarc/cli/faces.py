@@ -38,7 +38,8 @@ def align(
     print_result(
         done,
         f"{target}: {done['faces']} faces of {done['photos_with_faces']} of {done['photos']} photos, "
-        f"{done['doubtful']} doubtful\nreport {target / 'report.html'}",
+        f"{done['doubtful']} doubtful\n"
+        f"faces  {target / 'faces.parquet'}, with landmarks and marks\nreport {target / 'report.html'}",
         as_json,
     )
 

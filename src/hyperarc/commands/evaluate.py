@@ -36,6 +36,7 @@ from hyperarc.protocols.pairs import (
 from hyperarc.recipe import Evaluation
 from hyperarc.recipe.file import expand_path
 
+_CLOSE = 0.5  # own value, of a cosine: 60 degrees
 _THREADS = 2  # that decode while the encoder works
 
 
@@ -89,12 +90,24 @@ def evaluate(artifact: Path, protocol: Mapping[str, str | None], device: str, sh
     evaluation = evaluation_of(protocol)
     embedded = _embedded(open_artifact(artifact).encoder(device=device), evaluation, show)
     judgement, order = embedded.judgement(), embedded.color_order(show)
+    warn_of_closeness(judgement.result, show)
     if order is None:
         return judgement
     if order.exchanged_is_better:
         show.note(f"warning: {order.warning()}")
     conditions = judgement.result.conditions | order.conditions()
     return replace(judgement, result=replace(judgement.result, conditions=conditions))
+
+
+def warn_of_closeness(result: PairsResult, show: Show) -> None:
+    """A note when different people lie close together: a weak model, or one that is given its pixels wrongly."""
+    if not len(result.impostor) or np.median(result.impostor) < _CLOSE:
+        return
+    degrees = float(np.rad2deg(np.arccos(np.clip(np.median(result.impostor), -1, 1))))
+    show.note(
+        f"warning: different people lie only {degrees:.0f} degrees apart (median; good models come near 90): the model "
+        "is weak, or its mean and std are not those that it was trained with"
+    )
 
 
 def evaluation_of(protocol: Mapping[str, str | None]) -> Evaluation:

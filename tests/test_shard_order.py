@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hyperarc.recipe_file import load_recipe
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -23,6 +22,7 @@ from hyperarc.data.sources import ArraySource
 from hyperarc.data.training_set import TrainingSet
 from hyperarc.errors import DataError, RecipeError
 from hyperarc.recipe import Sampler, ShardSampler
+from hyperarc.recipe.file import load_recipe
 
 Numbers = npt.NDArray[np.int64]
 

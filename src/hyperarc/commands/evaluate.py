@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,9 +85,15 @@ def evaluation_of(protocol: Mapping[str, Any]) -> Evaluation:
     return evaluation
 
 
-def rows_by_key(faces: FaceSet) -> dict[str, int]:
-    """The row of each face by the key that protocols name it by; marks do not count, as a protocol's list is fixed."""
-    return {face_key(face): row for row, face in enumerate(faces.manifest.column("face").tolist())}
+def rows_by_key(faces: FaceSet, asked: Sequence[str] = ()) -> dict[str, int]:
+    """The row of each face by the key that protocols name it by; marks do not count, as a protocol's list is fixed.
+
+    Where none of the ``asked`` keys is there as it stands, folders that every face lies in are left off in front.
+    """
+    keys = [face_key(face) for face in faces.manifest.column("face").tolist()]
+    rows = {key: row for row, key in enumerate(keys)}
+    folder = os.path.commonpath(keys) if asked and not any(key in rows for key in asked) else ""
+    return {key.removeprefix(f"{folder}/"): row for key, row in rows.items()} if folder else rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,8 +123,8 @@ class _Embedded:
 def _embedded(encoder: Encoder, evaluation: Evaluation, show: Show) -> _Embedded:
     protocol, faces = open_protocol(evaluation)
     warn_unaligned(faces, encoder.contract, show)
-    row_of = rows_by_key(faces)
     asked = protocol.faces()
+    row_of = rows_by_key(faces, asked)
     wanted = tuple(key for key in asked if key in row_of)
     if not wanted:
         raise DataError(

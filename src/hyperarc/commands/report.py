@@ -20,7 +20,7 @@ from hyperarc.faces.augmentation.augmenter import open_augmenter
 from hyperarc.protocols.result import Result, ScoredPair
 from hyperarc.recipe import Recipe
 from hyperarc.report.identification_plots import cmc_curve, open_set_curve
-from hyperarc.report.page import Card, Plot, Report, Section, write_report
+from hyperarc.report.page import Card, Plot, Report, Section, Tile, write_report
 from hyperarc.report.plots import Curve, accuracy_bars
 from hyperarc.report.sections import (
     Angles,
@@ -116,16 +116,26 @@ def _protocol(judgement: Judgement, results: Mapping[str, Result]) -> Section:
             angles=angles,
             plots=plots,
             rates=[(number.name, number.text(), number.note) for number in result.numbers],
-            hardest_impostor=[_tile(judgement, pair) for pair in result.hardest_impostor[:HARDEST_SHOWN]],
-            hardest_genuine=[_tile(judgement, pair) for pair in result.hardest_genuine[:HARDEST_SHOWN]],
+            hardest_impostor=_tiles(judgement, result.hardest_impostor),
+            hardest_genuine=_tiles(judgement, result.hardest_genuine),
             conditions=result.conditions,
         )
     )
 
 
-def _tile(judgement: Judgement, pair: ScoredPair) -> Any:
-    faces = judgement.image(pair.first), judgement.image(pair.second)
-    return pair_tile(*faces, pair.cosine, (pair.first, pair.second), same=pair.same)
+def _tiles(judgement: Judgement, pairs: Sequence[ScoredPair]) -> list[Tile]:
+    """Pairs of faces; pairs of videos have no picture."""
+    shown = [pair for pair in pairs if {pair.first, pair.second} <= judgement.row_of.keys()][:HARDEST_SHOWN]
+    return [
+        pair_tile(
+            judgement.image(pair.first),
+            judgement.image(pair.second),
+            pair.cosine,
+            (pair.first, pair.second),
+            same=pair.same,
+        )
+        for pair in shown
+    ]
 
 
 def _faces(faces: TrainingSet, recipe: Recipe) -> Section:

@@ -9,6 +9,7 @@ from hyperarc.data.drawn.source import drawn_pairs
 from hyperarc.data.face_set import FaceSet, open_faces
 from hyperarc.data.formats.pair_pack import PairPack
 from hyperarc.protocols.embedded import Embedded
+from hyperarc.protocols.line_pairs import read_line_pairs
 from hyperarc.protocols.pair_lists import Pairs, read_cfp_pairs, read_lfw_pairs, read_own_pairs
 from hyperarc.protocols.pairs import PairsResult, evaluate_pairs
 from hyperarc.protocols.protocol import Opened, Protocol, protocols
@@ -61,6 +62,30 @@ def open_pairs(faces: Path, files: Path | None = None) -> Opened:
     return open_pack(faces) if files is None else _listed(read_own_pairs(files), faces)
 
 
+@protocols.register("agedb_30")
+def open_agedb_30(faces: Path, files: Path | None = None) -> Opened:
+    """AgeDB-30: InsightFace's ``agedb_30.bin``, or one's own list of its pairs."""
+    return open_pack(faces, "AgeDB-30") if files is None else _listed(_named(read_own_pairs(files), "AgeDB-30"), faces)
+
+
+@protocols.register("calfw")
+def open_calfw(faces: Path, files: Path | None = None) -> Opened:
+    """CALFW: ``calfw.bin``, or pictures and ``pairs_CALFW.txt``."""
+    return open_pack(faces, "CALFW") if files is None else _listed(read_line_pairs(files, "CALFW"), faces)
+
+
+@protocols.register("cplfw")
+def open_cplfw(faces: Path, files: Path | None = None) -> Opened:
+    """CPLFW: ``cplfw.bin``, or pictures and ``pairs_CPLFW.txt``."""
+    return open_pack(faces, "CPLFW") if files is None else _listed(read_line_pairs(files, "CPLFW"), faces)
+
+
+@protocols.register("xqlfw")
+def open_xqlfw(faces: Path, files: Path) -> Opened:
+    """XQLFW: ``xqlfw_pairs.txt``, written as LFW's list is."""
+    return _listed(_named(read_lfw_pairs(files), "XQLFW"), faces)
+
+
 @protocols.register("drawn")
 def open_drawn(people: int, seed: int) -> Opened:
     """Drawn people whom nobody trained on."""
@@ -78,6 +103,10 @@ def open_pack(path: Path, name: str | None = None) -> Opened:
 
 def _cfp(faces: Path, files: Path, kind: Literal["FF", "FP"]) -> Opened:
     return _listed(read_cfp_pairs(files, kind), faces)
+
+
+def _named(pairs: Pairs, name: str) -> Pairs:
+    return Pairs(name, pairs.first, pairs.second, pairs.same, pairs.folds)
 
 
 def _listed(pairs: Pairs, faces: Path) -> Opened:

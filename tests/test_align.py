@@ -19,14 +19,17 @@ from PIL import Image
 
 from hyperarc.commands import align as command
 from hyperarc.commands.aligned import warn_unaligned
+from hyperarc.commands.check import CheckOptions, check_faces
 from hyperarc.commands.show import Show
 from hyperarc.contract import Contract
 from hyperarc.data.face_set import open_faces
+from hyperarc.data.formats.face_writer import ShardLimits
 from hyperarc.data.loader import Loader
 from hyperarc.data.order import BatchOrder
+from hyperarc.data.packing import Packing, pack
 from hyperarc.data.photos import open_photos
 from hyperarc.data.sources import FolderSource
-from hyperarc.errors import DataError
+from hyperarc.errors import DataError, HyperArcError
 from hyperarc.faces.aligned import ALIGNED_PX, ready_detector, seen_misfit_px
 from hyperarc.faces.alignment import align
 from hyperarc.faces.detectors.registry import DETECTORS
@@ -219,6 +222,43 @@ def test_unfinished_work_of_other_options_is_refused(run: Any, photos: Path, tmp
     assert "ending was png, is jpg" in text
 
 
+def test_unfinished_work_of_other_photos_is_refused(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others under the same names of crops, in other colors, or seen by another file of the detector's name."""
+    manifest = FolderSource(photos).scan()
+    manifest.write(tmp_path / "a.parquet")
+    manifest.recolored(np.ones(len(manifest), np.bool_), "bgr").write(tmp_path / "b.parquet")
+    monkeypatch.setattr(GreenEyes, "model", tmp_path / "model.onnx", raising=False)
+    (tmp_path / "model.onnx").write_bytes(b"one")
+    asked = command.Alignment(detector="green_eyes")
+
+    def start(source: Path, failing: bool = False) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(command, "_CHUNK", 1)
+            if failing:
+                patch.setattr(command, "_cut_all", make_a_part_and_fail)
+            command.align(source, tmp_path / "out", asked, Show(quiet=True))
+
+    def make_a_part_and_fail(*given: Any) -> None:
+        with given[3].writing("000000000.parquet") as path:
+            path.write_bytes(b"")
+        raise ValueError("stopped")
+
+    with pytest.raises(ValueError, match="stopped"):
+        start(tmp_path / "a.parquet", failing=True)
+    with pytest.raises(HyperArcError, match="begun otherwise: photos was"):
+        start(tmp_path / "b.parquet")
+    (photos / "ann" / "1.png").rename(photos / "ann" / "1.webp")
+    FolderSource(photos).scan().write(tmp_path / "a.parquet")
+    with pytest.raises(HyperArcError, match="begun otherwise: photos was"):
+        start(tmp_path / "a.parquet")
+    manifest.write(tmp_path / "a.parquet")
+    (tmp_path / "model.onnx").write_bytes(b"another")
+    with pytest.raises(HyperArcError, match="begun otherwise: model was"):
+        start(tmp_path / "a.parquet")
+
+
 @pytest.mark.parametrize(
     ("words", "code", "complaint"),
     [
@@ -253,8 +293,16 @@ def test_crops_that_are_aligned_already_are_noticed(run: Any, tmp_path: Path) ->
     for number in range(3):
         (tmp_path / "crops" / "ann").mkdir(parents=True, exist_ok=True)
         (tmp_path / "crops" / "ann" / f"{number}.png").write_bytes(photo((x, y, 95), seed=number, size=(112, 112)))
+    (tmp_path / "crops" / "aaron.png").write_bytes(b"the first one is broken")
     done = run("align", tmp_path / "crops", tmp_path / "out", "--detector", "green_eyes")
     assert "these photos seem to be aligned to arcface_112 already" in done.err
+
+
+def test_a_folder_of_shards_is_aligned_like_any_other(run: Any, photos: Path, tmp_path: Path) -> None:
+    pack(open_faces(photos).kept(), tmp_path / "shards", Packing("tar", ShardLimits(faces=2)))
+    done = run("align", tmp_path / "shards", tmp_path / "out", "--detector", "green_eyes", "--json")
+    assert done.code == 0, done.err
+    assert (json.loads(done.out)["photos"], json.loads(done.out)["faces"]) == (4, 3)
 
 
 @pytest.mark.parametrize(("far", "told"), [(0, False), (9, True)])
@@ -270,6 +318,8 @@ def test_faces_that_are_not_aligned_are_noticed(
     warn_unaligned(open_faces(tmp_path / "faces"), Contract(), Show())
     warning = "do not seem to be aligned to arcface_112: in a sample of 10 their landmarks lie 8.7 px from it"
     assert (warning in capfd.readouterr().err) is told
+    checked = check_faces(open_faces(tmp_path / "faces"), CheckOptions(), Show(quiet=True))
+    assert any(warning in str(found) for found in checked.findings) is told
 
 
 def test_real_crops_are_told_from_unaligned_ones(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -298,6 +348,10 @@ def test_names_of_crops_are_all_different(tmp_path: Path) -> None:
     assert [row.face for row in manifest.rows] == ["a/1.jpg", "a/1.png", "a/2.jpg", "b/1.png"]
     manifest.with_columns(person=pa.array(persons)).write(tmp_path / "faces.parquet")
     assert open_photos(tmp_path / "faces.parquet").stems == ("ann/1.jpg", "bob/1", "bob/2", "ann/1.png")
+    (tmp_path / "c").mkdir()
+    for name in ("c/IMG.JPG", "c/img.png", "c/other.png"):
+        (tmp_path / name).write_bytes(photo(seed=1))
+    assert open_photos(tmp_path / "c").stems == ("unknown/IMG.JPG", "unknown/img.png", "unknown/other")
     manifest.with_columns(person=pa.array(["../x", *persons[1:]])).write(tmp_path / "faces.parquet")
     with pytest.raises(DataError, match=r"'\.\./x' leads out of a folder"):
         open_photos(tmp_path / "faces.parquet")
@@ -310,5 +364,11 @@ def test_real_photos(run: Any, shared: Path, tmp_path: Path, monkeypatch: pytest
     assert told["photos_with_faces"] >= 0.99 * told["photos"]
     assert told["residual_px"]["median"] < 4
     assert not any("aligned to arcface_112 already" in note for note in told["notes"])
+    assert run("pack", tmp_path / "lfw" / "faces.parquet", tmp_path / "packed").code == 0
+    folder, packed = open_faces(tmp_path / "lfw" / "faces.parquet"), open_faces(tmp_path / "packed")
+    order = BatchOrder(len(folder), 64, seed=1)
+    first, second = (next(iter(Loader(faces.sources, faces.manifest, order))) for faces in (folder, packed))
+    assert (first.images == second.images).all()
+    assert first.labels.tolist() == second.labels.tolist()
     told = json.loads(run("align", shared / "data" / "raw" / "photos", tmp_path / "photos", "--json").out)
     assert told["photos_with_faces"] >= 0.98 * told["photos"]

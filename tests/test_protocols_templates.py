@@ -98,7 +98,8 @@ def drawn(templates: int, images: int, seed: int = 0) -> tuple[TemplateFaces, di
     """Templates of half as many people, each of some photos and frames."""
     rng = np.random.default_rng(seed)
     people = rng.normal(size=(templates // 2, 8))
-    of = np.sort(np.concatenate([np.repeat(np.arange(templates), 2), rng.integers(0, templates, images - 2 * templates)]))
+    more = rng.integers(0, templates, images - 2 * templates)
+    of = np.sort(np.concatenate([np.repeat(np.arange(templates), 2), more]))
     members = TemplateFaces(
         tuple(f"{n}" for n in range(images)), of + 100, rng.integers(0, 3, images), rng.uniform(0.5, 1, images), "drawn"
     )

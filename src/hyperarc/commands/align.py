@@ -19,6 +19,7 @@ from PIL import Image
 from hyperarc.commands.align_report import write_align_report
 from hyperarc.commands.align_table import NO_FACE, TABLE, crop_record, crops_of, facts_of, manifest_of_crops
 from hyperarc.commands.show import Show
+from hyperarc.data.face_set import digest_of
 from hyperarc.data.photos import Photos, open_photos
 from hyperarc.errors import DataError, unknown_name
 from hyperarc.faces.aligned import ALIGNED_PX
@@ -27,6 +28,7 @@ from hyperarc.faces.cutting import Cutting, cut_faces
 from hyperarc.faces.detection import open_detector
 from hyperarc.faces.face import Detector
 from hyperarc.faces.image import Pixels
+from hyperarc.faces.model_file import sha256_of
 from hyperarc.faces.template import open_template
 from hyperarc.unfinished import Unfinished, continue_work
 
@@ -70,9 +72,7 @@ def align(source: Path, target: Path, asked: Alignment, show: Show) -> dict[str,
     open_template(asked.cutting.template, asked.cutting.size)
     photos = open_photos(source)
     detector = open_detector(asked.detector)
-    plan = asdict(asked) | {"photos": str(source.absolute()), "names": _digest(photos)}
-    plan.pop("threads")
-    with continue_work(target, plan) as work:
+    with continue_work(target, _plan(photos, detector, asked)) as work:
         if work.resumed:
             show.note("going on with what an earlier start has left")
         work.content.mkdir(exist_ok=True)
@@ -148,8 +148,18 @@ def _write(pixels: Pixels, path: Path, kind: dict[str, Any]) -> None:
     path.write_bytes(buffer.getvalue())
 
 
-def _digest(photos: Photos) -> str:
-    return hashlib.sha256("\n".join(photos.stems).encode()).hexdigest()[:16]
+def _plan(photos: Photos, detector: Detector, asked: Alignment) -> dict[str, Any]:
+    """All that the crops depend on; of a detector's name the file behind it, which may be another one tomorrow."""
+    model = getattr(detector, "model", None)
+    manifest = photos.faces.manifest
+    plan = asdict(asked) | {
+        "model": None if model is None else sha256_of(model),
+        "names": hashlib.sha256("\n".join(photos.stems).encode()).hexdigest()[:16],
+        "photos": digest_of(manifest),
+        "sources": dict(manifest.about.sources),
+    }
+    plan.pop("threads")
+    return plan
 
 
 def _seeming_aligned(photos: Photos, table: pa.Table, cutting: Cutting) -> list[str]:
@@ -157,7 +167,8 @@ def _seeming_aligned(photos: Photos, table: pa.Table, cutting: Cutting) -> list[
     crops = crops_of(table)
     if not len(crops):
         return []
-    height, width = photos.faces.image(0).shape[:2] if not photos.is_video(0) else (0, 0)
+    row = photos.faces.manifest.table["face"].index(crops["photo"][0]).as_py()  # one that could be read
+    height, width = photos.faces.image(row).shape[:2] if not photos.is_video(row) else (0, 0)
     template = open_template(cutting.template, cutting.size)
     misfit = float(np.median(crops["misfit_px"].to_numpy()))
     if (height, width) != (template.height, template.width) or misfit > ALIGNED_PX:

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from hyperarc.artifact import open_artifact
 from hyperarc.commands.aligned import warn_unaligned
-from hyperarc.commands.pack import require_absent
 from hyperarc.commands.show import Show
 from hyperarc.data.crops import CropBatch, Rows, cut, read_crops
 from hyperarc.data.face_set import FaceSet, digest_of, open_faces
@@ -25,7 +24,7 @@ from hyperarc.data.findings import finding
 from hyperarc.data.formats.embedding_files import ARRAY, PARQUET, Part, table_beside, write_array, write_parquet
 from hyperarc.encoder import Encoder
 from hyperarc.errors import DataError
-from hyperarc.files import flush
+from hyperarc.files import flush, require_absent
 from hyperarc.unfinished import Unfinished, continue_work
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hyperarc.data.formats.http_bytes import is_url
 from hyperarc.data.formats.parquet_file import holds_faces
 from hyperarc.data.manifest import Manifest, read_manifest
 from hyperarc.data.sources import Source, is_there, open_source
@@ -118,7 +119,7 @@ class FaceSet:
         return self.with_manifest(self.manifest.kept())
 
 
-def open_faces(path: str | Path, *, name: str | None = None) -> FaceSet:
+def open_faces(path: str | Path, *, name: str | None = None, remote: bool = False) -> FaceSet:
     """The faces at ``path``: whatever :func:`open_source` opens, or a manifest with its marks.
 
     A manifest says where its sources were. One that is gone from there is looked for beside the manifest, so that a
@@ -127,6 +128,7 @@ def open_faces(path: str | Path, *, name: str | None = None) -> FaceSet:
     Args:
         path: what :func:`open_source` opens, or a manifest (``.parquet``).
         name: short name of the source; a manifest has names of its own.
+        remote: whether a manifest may name addresses to read from; a given address is read from in any case.
 
     Raises:
         DataError: nothing there, no faces in it, or a source of the manifest is gone.
@@ -144,7 +146,7 @@ def open_faces(path: str | Path, *, name: str | None = None) -> FaceSet:
     if place.suffix == MANIFEST and place.is_file() and not holds_faces(place):
         manifest = read_manifest(place)
         places = manifest.about.sources
-        return FaceSet(tuple(_again(name, places, place) for name in manifest.sources), manifest)
+        return FaceSet(tuple(_again(name, places, place, remote) for name in manifest.sources), manifest)
     source = open_source(path, name=name)
     return FaceSet((source,), source.scan())
 
@@ -168,16 +170,19 @@ def digest_of(manifest: Manifest) -> str:
     return content.hexdigest()[:16]
 
 
-def _again(name: str, places: Mapping[str, str], manifest: Path) -> Source:
+def _again(name: str, places: Mapping[str, str], manifest: Path, remote: bool) -> Source:
     if name not in places:
         raise DataError(f"does not say where its source {name!r} is", where=manifest, mend="scan the data again")
     place = places[name]
     for candidate in (place, str(manifest.absolute().parent / Path(place).name)):
-        if is_there(candidate):
+        if is_there(candidate) or (remote and is_url(candidate)):
             return open_source(candidate, name=name)
-    raise DataError(
-        f"its source {name!r} is gone: {place}", where=manifest, mend="put it back, or beside the manifest"
-    )
+    mend = "put it back, or beside the manifest"
+    if is_url(place):  # a file that was handed on must not make this machine reach out
+        raise DataError(
+            f"its source {name!r} is far away: {place}", where=manifest, mend=f"{mend}, or open_faces(..., remote=True)"
+        )
+    raise DataError(f"its source {name!r} is gone: {place}", where=manifest, mend=mend)
 
 
 def _by_code(sources: list[Source], manifest: Manifest) -> list[Source]:

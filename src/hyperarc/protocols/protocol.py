@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from hyperarc.data.face_set import FaceSet
+from hyperarc.data.formats.http_bytes import as_text, is_url
 from hyperarc.data.sources import is_there
 from hyperarc.errors import DataError, unknown_name
 from hyperarc.protocols.embedded import Embedded
@@ -103,7 +104,7 @@ def _arguments(evaluation: Evaluation) -> dict[str, Any]:
             if parameter not in parameters:
                 raise DataError(f"protocol {name} takes no {_GIVEN[parameter]}", where=path, mend="leave it out")
             given[parameter] = expand_path(path)
-            if not is_there(given[parameter]):
+            if not (is_there(given[parameter]) or is_url(as_text(given[parameter]))):
                 raise DataError(f"evaluation {name}: nothing there", where=given[parameter])
     needed = [one for one, declared in parameters.items() if declared.default is inspect.Parameter.empty]
     if not {*needed} <= {*given, *evaluation.arguments}:

@@ -28,7 +28,7 @@ def thinned_roc(genuine: FloatArray, impostor: FloatArray, label: str = "") -> R
     Example:
         >>> curve = thinned_roc(np.array([0.9, 0.4]), np.array([0.5, 0.1]))
         >>> curve.x.tolist(), curve.y.tolist()
-        ([0.0, 0.5, 1.0], [0.5, 0.5, 1.0])
+        ([0.0, 0.5, 1.0], [0.5, 1.0, 1.0])
     """
     falling, rising = np.sort(impostor)[::-1], np.sort(genuine)
     allowed = np.unique(np.concatenate([[0], np.geomspace(1, len(falling), _POINTS).astype(np.int64)]))

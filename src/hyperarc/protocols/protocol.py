@@ -106,7 +106,7 @@ def _arguments(evaluation: Evaluation) -> dict[str, Any]:
             given[parameter] = expand_path(path)
             if not (is_there(given[parameter]) or is_url(as_text(given[parameter]))):
                 raise DataError(f"evaluation {name}: nothing there", where=given[parameter])
-    needed = [one for one, declared in parameters.items() if declared.default is inspect.Parameter.empty]
+    needed = [one for one, p in parameters.items() if p.default is inspect.Parameter.empty and one not in _DRAWN]
     if not {*needed} <= {*given, *evaluation.arguments}:
         words = " and ".join(_GIVEN.get(one, one) for one in needed)
         raise DataError(f"protocol {name} needs {words}", mend="see docs/judging.md for what each protocol takes")

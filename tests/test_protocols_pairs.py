@@ -88,6 +88,11 @@ class TestRegistry:
         asked = {"lfw", "cfp_ff", "cfp_fp", "pairs", "drawn", "agedb_30", "calfw", "cplfw", "xqlfw", "ytf"}
         assert asked <= set(protocol_names())
 
+    def test_the_docs_tell_of_every_name(self) -> None:
+        page = (Path(__file__).resolve().parents[1] / "docs" / "judging.md").read_text(encoding="utf-8")
+        rows = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `")]
+        assert set(protocol_names()) - {"mean_norm"} <= {name for row in rows for name in row.strip(" `").split("`, `")}
+
     @pytest.mark.parametrize(
         ("evaluation", "error", "said"),
         [

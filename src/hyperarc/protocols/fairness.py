@@ -20,7 +20,6 @@ from hyperarc.protocols.result import Measured, Number, ResultCurve, Scores
 from hyperarc.protocols.sampling import sampled, thinned_roc
 from hyperarc.recipe.file import expand_path
 
-
 PAIRS = 6000  # drawn inside each group
 
 

@@ -19,7 +19,8 @@ from PIL import Image
 
 from hyperarc.commands import align as command
 from hyperarc.commands.aligned import warn_unaligned
-from hyperarc.commands.check import CheckOptions, check_faces
+from hyperarc.commands.check import check_faces
+from hyperarc.commands.checked import CheckOptions
 from hyperarc.commands.show import Show
 from hyperarc.contract import Contract
 from hyperarc.data.face_set import open_faces
@@ -115,7 +116,7 @@ def test_photos_become_crops_a_manifest_a_table_and_a_report(run: Any, photos: P
     assert rows["bob/broken.jpg"]["problem"].startswith("unreadable: ")
     assert float(rows["ann/1.png"]["x1"]) == 100
     page = (tmp_path / "out" / "report.html").read_text()
-    for title in ("Low score", "Several faces", "Photos without a face", "Unreadable photos"):
+    for title in ("Low score", "Several faces", "Photos without a face", "Unreadable"):
         assert title in page
 
 
@@ -140,6 +141,42 @@ def test_the_folder_of_crops_packed_trains_as_the_folder_does(run: Any, photos: 
     for other in batches[1:]:
         assert (other.images == batches[0].images).all()
         assert other.labels.tolist() == batches[0].labels.tolist()
+
+
+class Beside(GreenEyes):
+    """Also sees a face whose points lie in one place, and one far outside of the photo."""
+
+    def detect(self, image: Pixels) -> list[Face]:
+        faces = super().detect(image)
+        return [*faces, *(Face(f.box, f.landmarks * 0 + 9, 0.9) for f in faces), Face([0, 0, 9, 9], POINTS + 9000, 0.9)]
+
+
+def test_a_face_that_cannot_be_cut_takes_no_other_with_it(run: Any, photos: Path, tmp_path: Path) -> None:
+    DETECTORS._things["green_eyes"] = Beside
+    done = run("align", photos / "ann", tmp_path / "out", "--detector", "green_eyes", "--policy", "all", "--json")
+    told = json.loads(done.out)
+    assert (told["faces"], told["unreadable"]) == (2, 4)
+    with open(tmp_path / "out" / "align.csv", newline="") as file:
+        problems = [row["problem"] for row in csv.DictReader(file)]
+    assert sum(problem.startswith("a face that cannot be cut out: ") for problem in problems) == 4
+
+
+def test_a_detector_that_fails_ends_the_work(run: Any, photos: Path, tmp_path: Path) -> None:
+    class Failing:
+        def detect(self, image: Pixels) -> list[Face]:
+            raise DataError("out of memory")
+
+    DETECTORS._things["green_eyes"] = Failing
+    assert "out of memory" in run("align", photos, tmp_path / "out", "--detector", "green_eyes").complaint()
+    DETECTORS._things["green_eyes"] = GreenEyes
+    assert json.loads(run("align", photos, tmp_path / "out", "--detector", "green_eyes", "--json").out)["faces"] == 4
+
+
+def test_photos_changed_between_starts_are_not_mixed(run: Any, photos: Path, tmp_path: Path) -> None:
+    state = open_photos(photos).faces.state()
+    assert open_photos(photos).faces.state() == state
+    (photos / "ann" / "1.png").write_bytes(photo((100, 90, 95), seed=9))
+    assert open_photos(photos).faces.state()["files"] != state["files"]
 
 
 _STOPPED = """
@@ -210,7 +247,7 @@ def test_frames_of_videos_are_aligned(run: Any, tmp_path: Path) -> None:
     done = run("align", tmp_path / "clips", tmp_path / "out", "--detector", "green_eyes", "--json")
     told = json.loads(done.out)
     assert (told["photos"], told["photos_with_faces"], told["faces"], told["unreadable"]) == (2, 1, 3, 1)
-    names = [f"ann/walk.mp4+{seconds:05d}.000s.jpg" for seconds in range(3)]
+    names = [f"ann/walk.mp4+{number:06d}.jpg" for number in range(3)]
     assert [row.face for row in open_faces(tmp_path / "out" / "faces.parquet").manifest.rows] == names
 
 
@@ -247,12 +284,13 @@ def test_unfinished_work_of_other_photos_is_refused(
 
     with pytest.raises(ValueError, match="stopped"):
         start(tmp_path / "a.parquet", failing=True)
-    with pytest.raises(HyperArcError, match="begun otherwise: photos was"):
+    with pytest.raises(HyperArcError, match="begun otherwise: faces was"):
         start(tmp_path / "b.parquet")
     (photos / "ann" / "1.png").rename(photos / "ann" / "1.webp")
     FolderSource(photos).scan().write(tmp_path / "a.parquet")
-    with pytest.raises(HyperArcError, match="begun otherwise: photos was"):
+    with pytest.raises(HyperArcError, match="begun otherwise: faces was"):
         start(tmp_path / "a.parquet")
+    (photos / "ann" / "1.webp").rename(photos / "ann" / "1.png")
     manifest.write(tmp_path / "a.parquet")
     (tmp_path / "model.onnx").write_bytes(b"another")
     with pytest.raises(HyperArcError, match="begun otherwise: model was"):
@@ -276,6 +314,15 @@ def test_wrong_options_are_told(
     flat = [word for pair in given.items() for word in pair]
     assert complaint in run("align", photos, tmp_path / "out", *flat).complaint(code)
     assert not (tmp_path / "out").exists()
+
+
+def test_what_is_no_folder_of_photos_or_no_detector_is_told_of(run: Any, photos: Path, tmp_path: Path) -> None:
+    single, inside = photos / "ann" / "1.png", photos / "crops"
+    assert "got a single file; give the folder it lies in" in run("align", single, tmp_path / "out").complaint()
+    text = run("align", photos, inside, "--detector", "green_eyes").complaint()
+    assert "refused to put the crops among the photos" in text
+    text = run("align", photos, tmp_path / "out", "--detector", single).complaint()
+    assert "expected the .onnx file of a detector, or one of " in text
 
 
 def test_photos_without_any_face_are_an_error_with_a_report(run: Any, tmp_path: Path) -> None:

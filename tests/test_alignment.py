@@ -12,6 +12,7 @@ from hyperarc.data.drawn import Conditions, draw_set
 from hyperarc.errors import DataError, UnknownNameError
 from hyperarc.faces import alignment
 from hyperarc.faces.alignment import align, align_faces, sample_bilinear
+from hyperarc.faces.face import Face
 from hyperarc.faces.template import TEMPLATES, five_points, open_template, residual_px, similarity
 
 POINTS = TEMPLATES["arcface_112"].points
@@ -216,3 +217,9 @@ def test_absurd_points_stay_bounded() -> None:
 
 def test_the_front_door_is_the_same() -> None:
     assert hyperarc.align is align
+
+
+def test_a_face_in_place_of_its_landmarks_is_told_of() -> None:
+    face = Face([0, 0, 9, 9], np.ones((5, 2)), 0.9)
+    with pytest.raises(DataError, match="no array of numbers; of a Face give its landmarks"):
+        align(np.zeros((50, 50, 3), np.uint8), face)  # type: ignore[arg-type]

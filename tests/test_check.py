@@ -15,8 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFilter
 
-from hyperarc.commands.check import CheckOptions, check_faces
+from hyperarc.commands.check import check_faces
 from hyperarc.commands.check_people import Artifact, compare_faces
+from hyperarc.commands.checked import CheckOptions
 from hyperarc.commands.show import Show
 from hyperarc.data.checks.colors import color_orders
 from hyperarc.data.checks.copies import equals_of_others, first_of_equals, linked_groups

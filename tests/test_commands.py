@@ -389,8 +389,17 @@ def test_bad_recipes(run: Any, photos: Path, tmp_path: Path, change: str, said: 
     assert not list(tmp_path.rglob("*.partial"))
 
 
-def test_unknown_recipe(run: Any) -> None:
+def test_a_run_folder_that_is_a_file_is_told_of(run: Any, photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "faces.zip").write_bytes(b"zip")
+    complaint = run(*on_photos(photos, tmp_path / "faces.zip"), "--quiet").complaint()
+    assert "could not be written: a file stands where a folder is needed" in complaint
+
+
+def test_unknown_recipe(run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "unknown recipe 'demoo'; did you mean 'demo'" in run("train", "demoo").complaint(2)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "faces.zip").write_bytes(b"zip")
+    assert "expected a recipe, a YAML file; it names faces by" in run("train", "faces.zip").complaint()
     assert "no such recipe file" in run("train", "absent.yaml").complaint()
 
 

@@ -117,6 +117,11 @@ def test_wrong_faces(wrong: np.ndarray) -> None:
         Encoder(Toy(), CONTRACT).embed(wrong)
 
 
+def test_a_list_of_crops_is_told_to_be_joined() -> None:
+    with pytest.raises(DataError, match=r"expected an array of faces, .*, got a list; join crops by numpy.stack"):
+        Encoder(Toy(), CONTRACT).embed(list(faces(2)))  # type: ignore[arg-type]
+
+
 def test_views_and_read_only_arrays_are_taken() -> None:
     crops = faces(4)
     crops.flags.writeable = False

@@ -222,3 +222,13 @@ class TestBootstrap:
         for options in ({"resamples": 1}, {"confidence": 1.0}, {"confidence": math.nan}):
             with pytest.raises(DataError, match="resamples"):
                 metrics.bootstrap_people(drawn_pairs(0), numbers, **options)
+
+    def test_two_people_may_never_meet_in_a_resample(self) -> None:
+        pairs = metrics.PeoplePairs([0.9, 0.8], [0, 1], [0.1], [[0, 1]])
+
+        def resample_often() -> None:
+            for seed in range(50):
+                metrics.bootstrap_people(pairs, numbers, resamples=2, seed=seed)
+
+        with pytest.raises(DataError, match="none of 2 resamples"):
+            resample_often()

@@ -392,8 +392,8 @@ def test_what_happens_between_two_starts(drawn: Path, tmp_path: Path, monkeypatc
     elsewhere = shutil.copytree(drawn, tmp_path / "elsewhere" / drawn.name)
     for other, said in (
         (lambda: pack(faces, target, Packing("zip")), "begun otherwise: kind was folder, is zip"),
-        (lambda: pack(faces.with_manifest(faces.manifest.mark([0], "x")), target, PLAIN["folder"]), "faces was"),
-        (lambda: pack(open_faces(elsewhere), target, Packing("folder")), "sources was"),
+        (lambda: pack(faces.with_manifest(faces.manifest.mark([0], "x")), target, PLAIN["folder"]), "manifest was"),
+        (lambda: pack(open_faces(elsewhere), target, Packing("folder")), "sources.faces was"),
     ):
         with pytest.raises(HyperArcError, match=said):
             other()

@@ -62,14 +62,14 @@ def test_killed_work_goes_on_where_it_was(tmp_path: Path) -> None:
 
 def test_a_failure_keeps_the_parts_and_another_plan_is_refused(tmp_path: Path) -> None:
     target = tmp_path / "a" / "made"
-    with pytest.raises(ValueError, match="broken"), continue_work(target, {"size": 112, "source": "x"}) as work:
+    with pytest.raises(ValueError, match="broken"), continue_work(target, {"crop": {"px": 112, "kind": "x"}}) as work:
         make_a_part_and_fail(work)
     with (
-        pytest.raises(HyperArcError, match=r"begun otherwise: size was 112, is 96; start it as before, or remove"),
-        continue_work(target, {"size": 96, "source": "x"}),
+        pytest.raises(HyperArcError, match=r"begun otherwise: crop\.px was 112, is 96; start it as before, or remove"),
+        continue_work(target, {"crop": {"px": 96, "kind": "x"}}),
     ):
         pass
-    with continue_work(target, {"size": 112, "source": "x"}) as work:
+    with continue_work(target, {"crop": {"px": 112, "kind": "x"}}) as work:
         assert work.resumed
         assert work.part("0").read_text() == "whole"
         work.content.mkdir()

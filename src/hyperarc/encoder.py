@@ -72,6 +72,10 @@ class Encoder:
     ) -> None:
         try:
             self.device = torch.device(device)
+        except RuntimeError as error:  # torch's own message lists twenty kinds that HyperArc never runs on
+            what = "the device cannot be used: no such kind"
+            raise HyperArcError(what, where=f"device {device}", mend="use cpu, cuda, cuda:1 ...") from error
+        try:
             self.backbone = backbone.to(self.device)
         except (RuntimeError, AssertionError, NotImplementedError) as error:
             raise HyperArcError(
@@ -84,7 +88,18 @@ class Encoder:
     def embed(
         self, faces: NDArray[np.uint8], progress: Callable[[int], None] | None = None
     ) -> Embeddings:
-        """Embed uint8 RGB crops [N, H, W, 3] of the contract's size; ``progress`` gets the count of each batch."""
+        """Embed crops.
+
+        Args:
+            faces: uint8 RGB [N, H, W, 3], of the contract's size and aligned to its template.
+            progress: called with the count of each batch.
+
+        Returns:
+            Embeddings [N, d], not normalized, and their norms; with flip ``sum`` over crop and mirror image.
+
+        Raises:
+            DataError: no array, or another dtype, shape or size.
+        """
         self._check(faces)
         starts = range(0, len(faces), self.batch_size)
         return self.embed_batches((faces[i : i + self.batch_size] for i in starts), progress)
@@ -120,6 +135,11 @@ class Encoder:
 
     def _check(self, faces: NDArray[np.uint8]) -> None:
         size = (self.contract.height, self.contract.width, 3)
+        if not isinstance(faces, np.ndarray):
+            raise DataError(
+                f"expected an array of faces, uint8 RGB [N, {size[0]}, {size[1]}, 3], got a {type(faces).__name__}",
+                mend="join crops by numpy.stack",
+            )
         if faces.dtype != np.uint8 or faces.ndim != 4 or faces.shape[1:] != size:
             raise DataError(
                 f"expected uint8 RGB faces [N, {size[0]}, {size[1]}, 3], got {faces.dtype} {list(faces.shape)}",

@@ -19,8 +19,9 @@ _MANY = 100  # files: beyond, one flush of the whole system costs less than one 
 def write_beside(path: Path) -> Iterator[Path]:
     """Yield a fresh path beside ``path``; rename it there on success, remove it on failure.
 
-    The yielded path may become a file or a folder; an existing folder at ``path`` is replaced. A full disk becomes a
-    :class:`HyperArcError` and leaves what stood at ``path`` untouched.
+    The yielded path may become a file or a folder. A folder replaces a folder, a file a file; a file never replaces a
+    folder, which may hold more than its writer knows of. Whatever keeps it from being written, such as a full disk, is
+    a :class:`HyperArcError` and leaves what stood at ``path`` untouched.
 
     Example:
         >>> import tempfile
@@ -38,6 +39,8 @@ def write_beside(path: Path) -> Iterator[Path]:
         yield beside
         flush(beside)
         if path.is_dir():
+            if not beside.is_dir():
+                raise IsADirectoryError(errno.EISDIR, "a folder stands there; name a file")
             old = path.with_name(f".{path.name}.{os.getpid()}.old")
             _remove(old)
             path.rename(old)
@@ -68,7 +71,11 @@ def require_absent(path: Path) -> None:
 
 def why_unwritten(error: OSError) -> str:
     """Why the system refused to write, in words."""
-    return "the disk is full" if error.errno in _FULL else (error.strerror or str(error))
+    if error.errno in _FULL:
+        return "the disk is full"
+    if isinstance(error, FileExistsError | NotADirectoryError):
+        return "a file stands where a folder is needed"
+    return error.strerror or str(error)
 
 
 def stamp(descriptor: int) -> tuple[int, int]:

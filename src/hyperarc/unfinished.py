@@ -128,11 +128,20 @@ def _require_same_plan(folder: Path, target: Path, plan: Mapping[str, Any]) -> N
 
 def _difference(before: str, now: str) -> str:
     try:
-        old, new = json.loads(before), json.loads(now)
-        keys = [key for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
+        old, new = _flat(json.loads(before)), _flat(json.loads(now))
+        both = sorted({*old} & {*new})  # first what was changed, then what only one of them knows
+        keys = [key for key in (*both, *sorted({*old} ^ {*new})) if old.get(key) != new.get(key)]
         return ", ".join(f"{key} was {old.get(key)}, is {new.get(key)}" for key in keys[:3])
     except (ValueError, AttributeError, TypeError):
         return "its plan cannot be read"
+
+
+def _flat(plan: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """``{"cutting": {"size": 112}}`` as ``{"cutting.size": 112}``."""
+    flat: dict[str, Any] = {}
+    for key, value in plan.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return flat
 
 
 @contextmanager

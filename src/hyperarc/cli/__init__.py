@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from hyperarc.cli.check import check
+from hyperarc.cli.faces import align, check, overlap, pack, unpack
 from hyperarc.cli.options import Json, Quiet
 from hyperarc.cli.options import print_result as _print
 from hyperarc.errors import HyperArcError, UnknownNameError
@@ -154,39 +154,6 @@ def import_(
 
 
 @app.command()
-def overlap(
-    train: Annotated[Path, typer.Argument(help="Faces to train on: folder, zip, .rec or manifest (.parquet).")],
-    test: Annotated[Path, typer.Argument(help="Faces to test with, likewise.")],
-    artifact: Annotated[Path | None, typer.Option(help="Artifact folder; without it names alone are compared.")] = None,
-    cosine: Annotated[
-        float | None, typer.Option(help="From which on two people look alike; by default chosen from the data.")
-    ] = None,
-    names: Annotated[bool, typer.Option("--names/--no-names", help="Compare names.")] = True,
-    faces_per_person: Annotated[int, typer.Option(min=1, help="Faces of a person that are embedded at most.")] = 20,
-    out: Annotated[Path | None, typer.Option(help="Folder for results; default runs/overlap-TRAIN-TEST.")] = None,
-    undo: Annotated[bool, typer.Option("--undo", help="Take back the marks in manifest TRAIN that name TEST.")] = False,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ...")] = "cpu",
-    as_json: Json = False,
-    quiet: Quiet = False,
-) -> None:
-    """Find people of a test set among those to train on, and mark them in the manifest."""
-    from hyperarc.commands.comparison import Comparison
-    from hyperarc.commands.overlap import closing_line, find_overlap, undo_overlap
-    from hyperarc.commands.show import Show
-
-    if undo:
-        told = undo_overlap(train, test, out)
-        _print(told, f"{told['faces_taken_back']:,} of {told['faces']:,} faces kept again: {told['manifest']}", as_json)
-        return
-    if artifact is None and (cosine is not None or not names):
-        raise typer.BadParameter("without --artifact names alone can be compared")
-    comparison = Comparison(artifact, cosine, names, faces_per_person, device)
-    told = find_overlap(train, test, comparison, out, Show(quiet=quiet))
-    files = "\n".join(f"{name:<8} {told[name]}" for name in ("manifest", "table", "report"))
-    _print(told, f"{closing_line(told)}\n{files}", as_json)
-
-
-@app.command()
 def plots(
     names: Annotated[
         list[str] | None, typer.Argument(help="Figures, or losses such as arcface; none draws all comparing figures.")
@@ -204,85 +171,8 @@ def plots(
     _print({"figures": figures}, "\n".join(path for paths in figures.values() for path in paths), as_json)
 
 
-@app.command()
-def align(
-    source: Annotated[Path, typer.Argument(help="Folder of photos and videos, best person/photo; or a zip, .rec ...")],
-    target: Annotated[Path, typer.Argument(help="Folder to make: crops, faces.parquet, align.csv, report.html.")],
-    policy: Annotated[str, typer.Option(help="Which face of a photo: central, largest or all.")] = "central",
-    size: Annotated[int, typer.Option(help="Height of a crop in pixels.")] = 112,
-    template: Annotated[str, typer.Option(help="arcface_112 or sphereface_112x96.")] = "arcface_112",
-    detector: Annotated[str, typer.Option(help="A detector's name, or its ONNX file.")] = "yunet",
-    kind: Annotated[str, typer.Option(help="Files of the crops: jpg (quality 95), png or webp (lossless).")] = "jpg",
-    every_s: Annotated[float, typer.Option(help="Videos: seconds between the frames looked at.", min=0.0)] = 1.0,
-    leave_out_doubtful: Annotated[
-        bool, typer.Option("--leave-out-doubtful", help="The manifest leaves doubtful crops out.")
-    ] = False,
-    threads: Annotated[int, typer.Option(help="Photos looked at at a time.", min=1)] = 2,
-    as_json: Json = False,
-    quiet: Quiet = False,
-) -> None:
-    """Detect faces in photos and cut them out, aligned; goes on where it was stopped."""
-    from hyperarc.commands.align import Alignment
-    from hyperarc.commands.align import align as run_align
-    from hyperarc.commands.show import Show
-    from hyperarc.faces.cutting import Cutting
-
-    cutting = Cutting(policy=policy, size=size, template=template)
-    asked = Alignment(cutting, detector, every_s, kind, leave_out_doubtful, threads)
-    done = run_align(source, target, asked, Show(quiet=quiet))
-    _print(
-        done,
-        f"{target}: {done['faces']} faces of {done['photos_with_faces']} of {done['photos']} photos, "
-        f"{done['doubtful']} doubtful\nreport {target / 'report.html'}",
-        as_json,
-    )
-
-
-@app.command()
-def pack(
-    source: Annotated[str, typer.Argument(help="Faces of any kind: folder, zip, tar, .rec, Parquet, list, manifest.")],
-    target: Annotated[Path, typer.Argument(help="X.zip, X.tar, X.parquet, or a folder for train.rec; of pairs X.bin.")],
-    to: Annotated[str | None, typer.Option(help="rec, zip, tar, parquet, folder or list; else by the ending.")] = None,
-    shard_faces: Annotated[int | None, typer.Option(help="A folder of tar or Parquet shards of so many faces.")] = None,
-    shard_mb: Annotated[float | None, typer.Option(help="The same, of so many MiB at most.")] = None,
-    shuffle: Annotated[int | None, typer.Option(help="Seed of a random order of the faces; not for rec.")] = None,
-    pairs: Annotated[str | None, typer.Option(help="pairs.txt, CFP's protocol folder, or a CSV a,b,same.")] = None,
-    protocol: Annotated[str, typer.Option(help="Of the pairs: lfw, cfp_ff, cfp_fp or pairs.")] = "pairs",
-    flat: Annotated[bool, typer.Option("--flat", help="Every record a face, without records of people.")] = False,
-    as_json: Json = False,
-    quiet: Quiet = False,
-) -> None:
-    """Pack faces into one file or folder: train.rec, zip, tar shards, Parquet; or pairs of faces into a .bin."""
-    from hyperarc.commands.pack import kind_of, pack_faces, pack_pairs
-    from hyperarc.commands.show import Show
-    from hyperarc.data.formats.face_writer import ShardLimits
-    from hyperarc.data.packing import Packing
-
-    if pairs is None:
-        shards = ShardLimits(shard_faces, None if shard_mb is None else int(shard_mb * 2**20))
-        packing = Packing(to or kind_of(target), shards, flat, shuffle)
-        done = pack_faces(source, target, Show(quiet=quiet), packing)
-    else:
-        done = pack_pairs({"protocol": protocol, "faces": source, "pairs": pairs}, target, Show(quiet=quiet))
-    _print(done, f"{target}: {done['faces']} faces", as_json)
-
-
-@app.command()
-def unpack(
-    source: Annotated[str, typer.Argument(help="Faces of any kind, or a .bin of pairs.")],
-    target: Annotated[Path, typer.Argument(help="Folder to make: person/face; of a .bin faces/ and pairs.csv.")],
-    as_json: Json = False,
-    quiet: Quiet = False,
-) -> None:
-    """Unpack faces of any kind into person folders, or a .bin into faces and their list of pairs."""
-    from hyperarc.commands.show import Show
-    from hyperarc.commands.unpack import unpack as run_unpack
-
-    done = run_unpack(source, target, Show(quiet=quiet))
-    _print(done, f"{target}: {done['faces']} faces", as_json)
-
-
-app.command()(check)
+for command in (align, check, overlap, pack, unpack):
+    app.command()(command)
 
 
 def main() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +18,6 @@ from PIL import Image
 from hyperarc.commands.align_report import write_align_report
 from hyperarc.commands.align_table import NO_FACE, TABLE, crop_record, crops_of, facts_of, manifest_of_crops
 from hyperarc.commands.show import Show
-from hyperarc.data.face_set import digest_of
 from hyperarc.data.photos import Photos, open_photos
 from hyperarc.errors import DataError, unknown_name
 from hyperarc.faces.aligned import ALIGNED_PX
@@ -70,6 +68,7 @@ def align(source: Path, target: Path, asked: Alignment, show: Show) -> dict[str,
         if name not in known:
             raise unknown_name(kind, name, known)
     open_template(asked.cutting.template, asked.cutting.size)
+    _require_outside(source, target)
     photos = open_photos(source)
     detector = open_detector(asked.detector)
     with continue_work(target, _plan(photos, detector, asked)) as work:
@@ -92,6 +91,13 @@ def align(source: Path, target: Path, asked: Alignment, show: Show) -> dict[str,
         what = f"no face found in any of {len(photos)} photos"
         raise DataError(what, where=source, mend=f"look at them in {target / 'report.html'}")
     return {"target": str(target), **facts, "notes": notes}
+
+
+def _require_outside(source: Path, target: Path) -> None:
+    """Crops that lie among the photos would be taken for photos the next time."""
+    if source.is_dir() and source.resolve() in target.resolve().parents:
+        what = f"refused to put the crops among the photos of {source}"
+        raise DataError(what, where=target, mend="name a folder beside them")
 
 
 def _cut_all(photos: Photos, detector: Detector, asked: Alignment, work: Unfinished, show: Show) -> pa.Table:
@@ -117,19 +123,22 @@ def _look(photos: Photos, row: int, detector: Detector, asked: Alignment, folder
     """One photo or video: its crops are written, with a record for each, or one that says why there is none."""
     records: list[dict[str, Any]] = []
     photo = {"photo": photos.faces.reader.key(row), "person": photos.person(row), "found": 0, "doubts": ""}
-    try:
-        for time_s, picture in _pictures(photos, row, asked.every_s):
-            crops, found = cut_faces(picture, detector, asked.cutting)
-            for number, crop in enumerate(crops):
-                name = photos.stems[row] + ("" if time_s is None else f"+{time_s:09.3f}s")
-                name += f"+{number}" if asked.cutting.policy == "all" else ""
-                face = f"{name}.{asked.ending}"
-                _write(crop.pixels, folder / face, ENDINGS[asked.ending])
-                names = {"time_s": time_s, "face": face, "found": found}
-                records.append(photo | names | crop_record(crop, asked.cutting))
-    except DataError as error:
-        return [*records, photo | {"problem": f"unreadable: {error}"}]
-    return records or [photo | {"problem": NO_FACE}]
+    pictures = enumerate(_pictures(photos, row, asked.every_s))
+    while True:
+        try:  # only what is wrong with the photo is recorded; a detector that fails ends the work, to be gone on with
+            number, (time_s, picture) = next(pictures)
+        except StopIteration:
+            return records or [photo | {"problem": NO_FACE}]
+        except DataError as error:
+            return [*records, photo | {"problem": f"unreadable: {error}"}]
+        cut = cut_faces(picture, detector, asked.cutting)
+        stem = photos.stems[row] + ("" if time_s is None else f"+{number:06d}")
+        for place, crop in enumerate(cut.crops):
+            face = f"{stem}+{place}.{asked.ending}" if asked.cutting.policy == "all" else f"{stem}.{asked.ending}"
+            _write(crop.pixels, folder / face, ENDINGS[asked.ending])
+            names = {"time_s": time_s, "face": face, "found": cut.found}
+            records.append(photo | names | crop_record(crop, asked.cutting))
+        records += [photo | {"time_s": time_s, "found": cut.found, "problem": problem} for problem in cut.problems]
 
 
 def _pictures(photos: Photos, row: int, every_s: float) -> Iterator[tuple[float | None, Pixels]]:
@@ -151,13 +160,7 @@ def _write(pixels: Pixels, path: Path, kind: dict[str, Any]) -> None:
 def _plan(photos: Photos, detector: Detector, asked: Alignment) -> dict[str, Any]:
     """All that the crops depend on; of a detector's name the file behind it, which may be another one tomorrow."""
     model = getattr(detector, "model", None)
-    manifest = photos.faces.manifest
-    plan = asdict(asked) | {
-        "model": None if model is None else sha256_of(model),
-        "names": hashlib.sha256("\n".join(photos.stems).encode()).hexdigest()[:16],
-        "photos": digest_of(manifest),
-        "sources": dict(manifest.about.sources),
-    }
+    plan = asdict(asked) | photos.faces.state() | {"model": None if model is None else sha256_of(model)}
     plan.pop("threads")
     return plan
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,86 +12,32 @@ import numpy as np
 import pyarrow as pa
 
 from hyperarc.commands.aligned import doubt_alignment
-from hyperarc.commands.check_people import Artifact, compare_faces, twin_text
+from hyperarc.commands.check_people import compare_faces, twin_text
+from hyperarc.commands.check_report import report_check
+from hyperarc.commands.checked import Checked, CheckOptions
 from hyperarc.commands.show import Show
 from hyperarc.contract import Contract
-from hyperarc.data.checks.faults import Fault, FaultLimits, find_faults
-from hyperarc.data.checks.kinds import FEW, KINDS, SWAPPED, kind_names
+from hyperarc.data.checks.faults import Fault, find_faults
+from hyperarc.data.checks.kinds import FEW, SWAPPED
 from hyperarc.data.checks.marks import taken_back, with_marks, without_marks
 from hyperarc.data.checks.people import faces_of_few, label_findings
 from hyperarc.data.checks.statistics import FaceStatistics, measure_faces
 from hyperarc.data.face_set import MANIFEST, FaceSet, open_faces
-from hyperarc.data.findings import Finding
 from hyperarc.data.manifest import Manifest
 from hyperarc.errors import DataError
 from hyperarc.files import write_beside
-from hyperarc.purification.people import Match
 
 FILES = {"manifest": "faces.parquet", "table": "findings.csv", "report": "report.html"}
 _MOST_THREADS = 8
 _COLUMNS = ("kind", "source", "face", "person", "detail", "other_face", "other_person", "left_out")
 
 
-@dataclass(frozen=True)
-class CheckOptions:
-    """What to check for.
-
-    Attributes:
-        limits: beyond what a face is told of.
-        min_faces: people with fewer kept faces are left out.
-        leave_out: kinds of faults that are marked besides those that always are.
-        artifact: whose embeddings find more copies, and people under two labels; None compares pixels and names.
-    """
-
-    limits: FaultLimits = field(default_factory=FaultLimits)
-    min_faces: int = 2
-    leave_out: Sequence[str] = ()
-    artifact: Artifact | None = None
-
-    @property
-    def marking(self) -> list[str]:
-        """All kinds that are marked."""
-        named = kind_names(self.leave_out)
-        return [name for name, kind in KINDS.items() if kind.left_out or name in named]
-
-
-@dataclass(frozen=True, eq=False)
-class Checked:
-    """What a check came to.
-
-    Attributes:
-        faces: with the manifest that has the new marks and color orders.
-        measured: of every face that was looked at.
-        faults: of faces, kind by kind.
-        findings: about people and labels, and what the scan told of.
-        shares: of exchanged files by source; only of those whose colors could be judged.
-        twins: people who are probably one.
-        options: what was asked.
-    """
-
-    faces: FaceSet
-    measured: FaceStatistics
-    faults: Sequence[Fault]
-    findings: Sequence[Finding]
-    shares: dict[str, float]
-    twins: Sequence[Match]
-    options: CheckOptions
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """Faces of each kind, in the order of the kinds; those without any are left out."""
-        counted = Counter(fault.kind for fault in self.faults)
-        return {kind: counted[kind] for kind in KINDS if counted[kind]}
-
-
 def check(data: Path, options: CheckOptions, out: Path | None, show: Show) -> dict[str, Any]:
     """Check faces, write manifest, table and report, and return the facts."""
-    from hyperarc.commands.check_report import report_check
-
     marking = options.marking  # an unknown kind is told of before the work
     faces = open_faces(data)
     checked = check_faces(faces, options, show)
-    folder = out or Path("runs") / f"check-{data.stem}"
+    folder = out or Path("runs") / f"check-{faces.name.replace('/', '-')}"
     after = checked.faces.manifest
     after.write(folder / FILES["manifest"])
     write_table(checked, marking, folder / FILES["table"])

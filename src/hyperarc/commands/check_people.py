@@ -108,6 +108,8 @@ def _embedded(
 def _crops(faces: FaceSet, rows: npt.NDArray[np.int64], encoder: Encoder) -> Iterator[Pixels]:
     with closing(read_crops(faces.reader, cut(rows, encoder.batch_size), encoder.contract, threads=2)) as batches:
         for batch in batches:
+            for error in batch.unreadable.values():  # it could be read a moment ago
+                raise error
             yield batch.crops
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
 from hyperarc.commands.check_people import twin_words
+from hyperarc.commands.checked import Checked
 from hyperarc.data.checks.faults import Fault
 from hyperarc.data.checks.kinds import CONFLICT, COPY, KINDS, NEAR_COPY, SWAPPED, Kind
 from hyperarc.data.verification import UNREADABLE, Progress
@@ -31,9 +32,6 @@ from hyperarc.report.page import (
     write_report,
 )
 from hyperarc.report.sections import conditions_table
-
-if TYPE_CHECKING:
-    from hyperarc.commands.check import Checked
 
 FACES_SHOWN, PAIRS_SHOWN = 27, 24
 _TILE_PX = 112

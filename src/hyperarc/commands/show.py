@@ -63,6 +63,7 @@ class Show:
             TimeRemainingColumn(),
             console=self.console,
             transient=True,
+            disable=not self.console.is_terminal,  # a file or pipe would get an empty line of each bar
         )
 
 

@@ -175,7 +175,6 @@ def _fine_tune_from(artifact: Artifact, recipe: Recipe, state: TrainingState, fa
 
 
 def _write_beginning(folder: Path, recipe: Recipe, faces: TrainingSet) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
     with write_beside(folder / "recipe.yaml") as path:
         path.write_text(recipe.to_yaml(), encoding="utf-8")
     faces.manifest.write(folder / "manifest.parquet")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -118,6 +119,22 @@ class FaceSet:
         """Only the faces that are not left out."""
         return self.with_manifest(self.manifest.kept())
 
+    def state(self) -> dict[str, Any]:
+        """What tells these faces from others, and from themselves after a change: for the plan of unfinished work.
+
+        Returns:
+            Digests of the manifest and of size and time of change of the files, and where the sources are.
+        """
+        files = hashlib.sha256()
+        for source in self.sources:
+            for path in _files_of(source, self.manifest):
+                files.update(f"{path.name}:{_stamp_of(path)};".encode())
+        return {
+            "faces": digest_of(self.manifest),
+            "files": files.hexdigest()[:16],
+            "sources": dict(self.manifest.about.sources),
+        }
+
 
 def open_faces(path: str | Path, *, name: str | None = None, remote: bool = False) -> FaceSet:
     """The faces at ``path``: whatever :func:`open_source` opens, or a manifest with its marks.
@@ -168,6 +185,27 @@ def digest_of(manifest: Manifest) -> str:
     if manifest.swapped.any():
         content.update(manifest.swapped.tobytes())
     return content.hexdigest()[:16]
+
+
+def _files_of(source: Source, manifest: Manifest) -> Iterator[Path]:
+    """The files of a source on this machine: its pictures, or the file or folder of files that holds them."""
+    root, place = getattr(source, "root", None), Path(getattr(source, "path", ""))
+    if root is not None:
+        rows = np.flatnonzero(manifest.column("source") == source.name)
+        for start in range(0, len(rows), 65536):
+            yield from (Path(root) / key for key in manifest.faces(rows[start : start + 65536]))
+    elif place.is_dir():
+        yield from sorted(path for path in place.iterdir() if path.is_file())
+    elif place.is_file():
+        yield place
+
+
+def _stamp_of(path: Path) -> tuple[int, int] | None:
+    try:
+        state = path.stat()
+    except OSError:  # whoever reads it says so
+        return None
+    return state.st_size, state.st_mtime_ns
 
 
 def _again(name: str, places: Mapping[str, str], manifest: Path, remote: bool) -> Source:

@@ -149,7 +149,7 @@ class BatchOrder(Order):
         if self.drop_last and self.count < self.batch_size:
             raise DataError(
                 f"expected at least one batch of {self.batch_size} faces, got {self.count} faces",
-                mend="use a smaller batch size or drop_last=False",
+                mend="use a smaller training.batch_size",
             )
 
     @property

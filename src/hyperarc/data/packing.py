@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from hyperarc.data.face_set import FaceSet, digest_of
+from hyperarc.data.face_set import FaceSet
 from hyperarc.data.findings import Finding, finding
 from hyperarc.data.formats.face_writer import FaceWriter, Packed, Place, ShardLimits
 from hyperarc.data.formats.folder_writer import FolderWriter
@@ -105,7 +105,7 @@ def pack(faces: FaceSet, target: Path, packing: Packing, stage: Stage = lambda w
         >>> open_faces(target).manifest.people
         ('ann', 'bob')
     """
-    plan = {**asdict(packing), "faces": _digest(faces.manifest), "sources": dict(faces.manifest.about.sources)}
+    plan = {**asdict(packing), **faces.state(), "manifest": _digest(faces.manifest)}
     with continue_work(target, plan) as work:
         kept, findings = _prepared(faces, packing, work, stage)
         writer_of = _writer_of(kept, packing)
@@ -207,8 +207,8 @@ def _write(
 
 
 def _digest(manifest: Manifest) -> str:
-    """Of all that decides what is written: faces, sources, people, colors, marks, sizes and landmarks, row by row."""
-    content = hashlib.sha256(digest_of(manifest).encode())
+    """Of what decides what is written beside the faces themselves: people, marks, sizes and landmarks, row by row."""
+    content = hashlib.sha256()
     content.update("\n".join((*manifest.people, *manifest.sources)).encode())
     for column in (manifest.keep, manifest.column("width"), manifest.column("height"), manifest.landmarks):
         content.update(np.ascontiguousarray(column).data)

@@ -65,6 +65,8 @@ def open_photos(path: Path) -> Photos:
         >>> photos.stems, photos.person(2)
         (('ann/1.jpg', 'ann/1.png', 'unknown/party'), 'unknown')
     """
+    if path.is_file() and path.name.lower().endswith(PHOTOS + VIDEOS):
+        raise DataError("expected a folder of photos, got a single file", where=path, mend="give the folder it lies in")
     if path.is_dir() and isinstance(open_source(path), FolderSource):
         source = FolderSource(path, loose=LOOSE, endings=PHOTOS + VIDEOS)
         faces = FaceSet((source,), source.scan())

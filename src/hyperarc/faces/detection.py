@@ -6,6 +6,7 @@ import functools
 from pathlib import Path
 from typing import Any
 
+from hyperarc.errors import DataError
 from hyperarc.faces.choice import choose_faces
 from hyperarc.faces.detectors.onnx_file import open_onnx
 from hyperarc.faces.detectors.registry import DETECTORS
@@ -77,6 +78,9 @@ def open_detector(name_or_path: str | Path = DEFAULT_DETECTOR, **args: Any) -> D
     if str(name_or_path).endswith(".onnx"):
         return open_onnx(Path(name_or_path).expanduser(), **args)
     name = str(name_or_path)
+    if name not in detector_names() and Path(name).exists():
+        known = ", ".join(detector_names())
+        raise DataError(f"expected the .onnx file of a detector, or one of {known}", where=name)
     DETECTORS.check_arguments(name, DETECTORS.get(name), args)
     return DETECTORS.get(name)(**args)
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import functools
 import io
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -135,7 +136,7 @@ def _decode_pillow(data: bytes, where: object, limits: ImageLimits) -> Pixels:
     except DataError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise _too_many_pixels(str(error), where, limits) from error
+        raise _too_many_pixels("".join(re.findall(r"\d+ pixels", str(error))[:1]), where, limits) from error
     except UnidentifiedImageError as error:
         raise DataError(
             f"expected a picture ({', '.join(FORMATS)}), got {len(data)} bytes starting with {data[:8]!r}",

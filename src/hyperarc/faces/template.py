@@ -77,13 +77,17 @@ def five_points(landmarks: npt.ArrayLike) -> Floats:
     An eye is the mean of its corners, 36 and 39, 42 and 45; the nose tip is 30, the corners of the mouth are 48 and 54.
 
     Raises:
-        DataError: neither 5 nor 68 points, or a coordinate that is not finite.
+        DataError: no numbers, neither 5 nor 68 points, or a coordinate that is not finite.
 
     Example:
         >>> five_points(np.arange(136).reshape(68, 2))[0].tolist()
         [75.0, 76.0]
     """
-    points = np.asarray(landmarks, dtype=np.float64)
+    try:
+        points = np.asarray(landmarks, dtype=np.float64)
+    except (TypeError, ValueError):
+        what = "expected landmarks [..., 5, 2] or [..., 68, 2], got what is no array of numbers"
+        raise DataError(what, mend="of a Face give its landmarks") from None
     if points.ndim < 2 or points.shape[-2:] not in ((5, 2), (68, 2)):
         raise DataError(f"expected landmarks [..., 5, 2] or [..., 68, 2], got {list(points.shape)}")
     if not np.isfinite(points).all():

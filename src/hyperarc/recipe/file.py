@@ -104,6 +104,8 @@ def _read(name_or_path: str) -> str:
         except OSError as error:
             raise RecipeError(f"cannot be read: {error.strerror}", where=path) from error
     if name_or_path not in recipe_names():
+        if path.exists():
+            raise RecipeError("expected a recipe, a YAML file", where=path, mend="it names faces by data.sources")
         raise unknown_name("recipe", name_or_path, recipe_names())
     return (resources.files("hyperarc.recipes") / f"{name_or_path}.yaml").read_text(encoding="utf-8")
 

@@ -191,7 +191,7 @@ def own_pairs(photos: Path, to: Path) -> Path:
 
 
 def test_evaluate_drawn(run: Any, trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hyperarc.commands.evaluate.drawn_pairs", lambda _, seed: drawn_pairs(10, seed))
+    monkeypatch.setattr("hyperarc.protocols.pair_protocols.drawn_pairs", lambda _, seed: drawn_pairs(10, seed))
     done = run("evaluate", trained / "artifact", "--protocol", "drawn", "--json", "--quiet")
     assert done.code == 0, done.err
     told = json.loads(done.out)
@@ -281,7 +281,7 @@ def test_evaluate_complains_clearly(run: Any, trained: Path, photos: Path, tmp_p
     assert "unknown protocol 'lfx'; did you mean 'lfw'" in run(*start, "--protocol", "lfx").complaint(2)
     assert "protocol lfw needs faces and pairs" in run(*start, "--protocol", "lfw").complaint()
     assert "nothing there" in run(*start, "--protocol", "pairs", *given[:1], "absent", *given[2:]).complaint()
-    assert "no such file" in run(*start, "--protocol", "pairs", *given[:3], tmp_path / "absent.csv").complaint()
+    assert "nothing there" in run(*start, "--protocol", "pairs", *given[:3], tmp_path / "absent.csv").complaint()
     assert "device cuda:99" in run(*start, "--protocol", "drawn", "--device", "cuda:99").complaint()
     text = run("evaluate", tmp_path, "--protocol", "drawn", "--out", tmp_path / "page.html").complaint()
     assert "contract.json: missing from the artifact" in text
@@ -373,6 +373,9 @@ def test_a_closed_pipe_and_a_key_are_no_tracebacks(run: Any, monkeypatch: pytest
         ("backbone.arguments.input_size=64", "expected faces [N, 3, 64, 64], got [8, 3, 112, 112]"),
         ("training.precision=fp16", "fp16 is slower than fp32 on a CPU"),
         ("evaluation=[{protocol: lfw, faces: /absent.zip, pairs: x}]", "evaluation lfw: nothing there"),
+        ("evaluation=[{protocol: lfw}]", "protocol lfw needs faces and pairs"),
+        ("evaluation=[{protocol: lwf}]", "unknown protocol 'lwf'; did you mean 'lfw'"),
+        ("evaluation=[{protocol: drawn, arguments: {norm: 1}}]", "unknown argument of protocol 'drawn': 'norm'"),
         ("data.sources.0.path=${NOT_SET_ANYWHERE}/x", "environment variable NOT_SET_ANYWHERE is not set"),
         ("data.sources.0.path=/absent/faces", "expected a folder, zip, tar, .rec or list of faces, got nothing there"),
         ("data.min_faces=7", "expected faces of at least 2 people, got none"),
@@ -382,7 +385,7 @@ def test_a_closed_pipe_and_a_key_are_no_tracebacks(run: Any, monkeypatch: pytest
 def test_bad_recipes(run: Any, photos: Path, tmp_path: Path, change: str, said: str) -> None:
     if "fp16" in change and torch.cuda.is_available():
         pytest.skip("fp16 is fine on this machine's GPU")
-    is_name = said.startswith(("unknown margin", "unknown argument", "unknown backbone"))
+    is_name = said.startswith(("unknown margin", "unknown argument", "unknown backbone", "unknown protocol"))
     text = run(*on_photos(photos, tmp_path / "run", change), "--quiet").complaint(2 if is_name else 1)
     assert said.replace("last good checkpoint", "lower optimizer.lr") in text
     assert not (tmp_path / "run" / "artifact").exists()

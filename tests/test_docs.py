@@ -6,6 +6,7 @@ import ast
 import doctest
 import importlib
 import importlib.util
+import inspect
 import re
 import shlex
 import shutil
@@ -19,8 +20,9 @@ import pytest
 import yaml
 
 from hyperarc.margins.margin import margins
+from hyperarc.protocols.protocol import protocols
 from hyperarc.recipe import Recipe
-from hyperarc.recipe.file import load_recipe, parse_recipe, recipe_names
+from hyperarc.recipe.file import load_recipe, parse_recipe, read_values, recipe_names
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -118,7 +120,12 @@ def test_every_command_shown_exists() -> None:
         options = {option for parameter in verbs[verb].params for option in parameter.opts} | {"--help"}
         unknown = [word for word in words if word.startswith("--") and word.partition("=")[0] not in options]
         assert not unknown, f"{page.name}: hyperarc {verb} {unknown}"
-        load_recipe("demo", [word for word in words if re.match(r"[a-z_0-9.]+=", word)])
+        given = [word for word in words if re.match(r"[a-z_0-9.]+=", word)]
+        if verb == "evaluate" and given:
+            protocol = protocols.get(words[words.index("--protocol") + 1])
+            assert set(read_values(given)) <= set(inspect.signature(protocol).parameters), f"{page.name}: {given}"
+        else:
+            load_recipe("demo", given)
         if verb == "train" and words:
             assert words[0].endswith(".yaml") or words[0] in recipe_names(), f"{page.name}: recipe {words[0]}"
 

@@ -18,11 +18,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from hyperarc.commands.evaluate import evaluation_of, pairs_and_faces
+from hyperarc.commands.evaluate import evaluation_of
 from hyperarc.data.formats.pair_pack import PackLimits, PairPack, write_pair_pack
 from hyperarc.data.formats.plain_pickle import PlainArray, read_plain_pickle
 from hyperarc.data.sources import FolderSource, RecordSource, Source
 from hyperarc.errors import DataError
+from hyperarc.protocols.protocol import open_protocol
 
 
 def png(value: int, side: int = 112) -> bytes:
@@ -295,11 +296,13 @@ def test_pairs_are_packed_and_unpacked(run: Any, people: Path, tmp_path: Path) -
 def test_a_pack_is_a_protocol(people: Path, tmp_path: Path) -> None:
     write_pair_pack(tmp_path / "mine.bin", [png(value) for value in range(24)], [True, False] * 6)
     evaluation = evaluation_of({"protocol": "pairs", "faces": str(tmp_path / "mine.bin"), "pairs": None})
-    pairs, faces = pairs_and_faces(evaluation)
+    protocol, faces = open_protocol(evaluation)
+    pairs = protocol.pairs
+    assert pairs is not None
     assert (pairs.name, len(pairs), pairs.same.tolist()) == ("mine", 12, [True, False] * 6)
     assert faces.sources[0].image(pairs.second[1])[0, 0].tolist() == [3, 0, 252]
     with pytest.raises(DataError, match="a folder or zip of faces needs a list of pairs"):
-        pairs_and_faces(evaluation_of({"protocol": "pairs", "faces": str(people), "pairs": None}))
+        open_protocol(evaluation_of({"protocol": "pairs", "faces": str(people), "pairs": None}))
 
 
 def test_wrong_usage(run: Any, people: Path, tmp_path: Path) -> None:

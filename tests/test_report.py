@@ -14,12 +14,13 @@ import pytest
 
 from hyperarc.errors import DataError, HyperArcError
 from hyperarc.report import (
+    Angles,
     Card,
     Curve,
     Histogram,
     Listing,
-    PairsFacts,
     Plot,
+    ProtocolFacts,
     Report,
     Section,
     Strip,
@@ -33,8 +34,8 @@ from hyperarc.report import (
     faces_section,
     histograms,
     pair_tile,
-    pairs_section,
     percent,
+    protocol_section,
     recipe_section,
     render_report,
     roc_curve,
@@ -103,12 +104,10 @@ def drawn_rows(count: int = 200) -> list[dict[str, float]]:
 
 @pytest.fixture(scope="module")
 def page() -> str:
-    facts = PairsFacts(
+    facts = ProtocolFacts(
         name=NASTY,
         curves=[drawn_curve(NASTY)],
-        genuine_deg=[20.0, 35.0],
-        impostor_deg=[85.0, 95.0],
-        threshold_deg=60.0,
+        angles=Angles([20.0, 35.0], [85.0, 95.0], threshold_deg=60.0),
         rates=[("Accuracy", percent(0.9923), NASTY)],
         hardest_impostor=[pair_tile(drawn_face(1), drawn_face(2), 0.4, (NASTY, "b/1"), same=False)],
         conditions={"data": NASTY, "pairs": 6000, "absent_faces": 0},
@@ -121,7 +120,7 @@ def page() -> str:
             [Card(NASTY, "99.23 %", "6,000 pairs"), Card("EER", percent(math.nan))],
             [
                 training_section({"a": drawn_rows(), NASTY: drawn_rows()}, f"First.\n\nSecond {NASTY}."),
-                pairs_section(facts),
+                protocol_section(facts),
                 Section("Numbers", tables=[numbers]),
                 faces_section([drawn_face()], [NASTY]),
                 recipe_section(NASTY, {"torch": "2.6"}),

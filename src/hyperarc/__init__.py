@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from hyperarc.faces.face import Face
     from hyperarc.heads.head import create_head
     from hyperarc.margins import margin_names
+    from hyperarc.protocols.protocol import protocol_names
     from hyperarc.recipe.file import load_recipe, recipe_names
 
 __version__ = "0.1.0"
@@ -40,6 +41,7 @@ _HOMES = {
     "margin_names": "hyperarc.margins",
     "metrics": "hyperarc.metrics",
     "open_artifact": "hyperarc.artifact",
+    "protocol_names": "hyperarc.protocols.protocol",
     "recipe_names": "hyperarc.recipe.file",
 }
 
@@ -60,6 +62,7 @@ __all__ = [
     "margin_names",
     "metrics",
     "open_artifact",
+    "protocol_names",
     "recipe_names",
 ]
 

@@ -79,5 +79,5 @@ def unknown_name(kind: str, name: str, known: Iterable[str], *, where: object = 
     names = sorted(known)
     near = nearest_names(name, names)
     asked = "did you mean " + " or ".join(repr(n) for n in near) + "?"
-    mend = asked if near else "known: " + ", ".join(names)
+    mend = asked if near else "known: " + (", ".join(names) or "none")
     return UnknownNameError(f"unknown {kind} {name!r}", where=where, mend=mend)

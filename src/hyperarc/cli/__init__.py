@@ -81,9 +81,12 @@ def train(
 @app.command()
 def evaluate(
     artifact: Annotated[Path, typer.Argument(help="Artifact folder.")],
-    protocol: Annotated[str, typer.Option(help="lfw, cfp_ff, cfp_fp, pairs or drawn.")],
+    protocol: Annotated[str, typer.Option(help="lfw, cfp_fp, ijbc, megaface, folder ...; docs/judging.md lists all.")],
+    arguments: Annotated[list[str] | None, typer.Argument(help="The protocol's own, such as norm=false.")] = None,
     data: Annotated[str | None, typer.Option(help="Folder, zip or .rec of aligned faces, or a .bin.")] = None,
-    pairs: Annotated[str | None, typer.Option(help="pairs.txt, CFP's folder, or a CSV; a .bin needs none.")] = None,
+    pairs: Annotated[
+        str | None, typer.Option("--pairs", "--protocol-files", help="The protocol's own files; a .bin needs none.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Where the report goes; default beside the artifact.")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ...")] = "cpu",
     as_json: Json = False,
@@ -93,8 +96,9 @@ def evaluate(
     from hyperarc.commands.evaluate import evaluate as run_evaluate
     from hyperarc.commands.report import report_judgement
     from hyperarc.commands.show import Show
+    from hyperarc.recipe.file import read_values
 
-    asked = {"protocol": protocol, "faces": data, "pairs": pairs}
+    asked = {"protocol": protocol, "faces": data, "pairs": pairs, "arguments": read_values(arguments or [])}
     judgement = run_evaluate(artifact, asked, device, Show(quiet=quiet))
     name = "" if artifact.name == "artifact" else f"{artifact.name}-"
     report = report_judgement(judgement, out or artifact.parent / f"evaluation-{name}{protocol}.html")

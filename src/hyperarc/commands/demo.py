@@ -51,10 +51,11 @@ def demo(folder: Path, overrides: Sequence[str], show: Show) -> Demo:
     pixels = judge(_pixels(), recipe.evaluation[0], show).result
     text = (
         "Drawn people only: nobody in these pictures exists. Trained and judged on different people. "
-        f"Comparing raw pixels instead of embeddings reaches {100 * pixels.accuracy:.1f} %."
+        f"Comparing raw pixels instead of embeddings reaches {100 * pixels.numbers[0].value:.1f} %."
     )
     page = report_runs("HyperArc demo", text, runs, folder / "report.html")
-    reached = {name: run.judgements[0].result.accuracy for name, run in runs.items()} | {"raw pixels": pixels.accuracy}
+    results = {name: run.judgements[0].result for name, run in runs.items()} | {"raw pixels": pixels}
+    reached = {name: result.numbers[0].value for name, result in results.items()}
     seconds = time.monotonic() - started
     facts = {
         "report": str(page),
@@ -63,10 +64,9 @@ def demo(folder: Path, overrides: Sequence[str], show: Show) -> Demo:
         "results": {name: run.results() for name, run in runs.items()},
     }
     told = ", ".join(f"{name} {100 * accuracy:.1f} %" for name, accuracy in reached.items())
-    pairs = len(pixels.genuine) + len(pixels.impostor)
     return Demo(
         facts,
-        f"10-fold accuracy on {pairs:,} pairs of people never seen: {told} "
+        f"10-fold accuracy on {pixels.conditions['pairs']:,} pairs of people never seen: {told} "
         f"({seconds / 60:.1f} minutes). Report: {page}",
     )
 

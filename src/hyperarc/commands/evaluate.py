@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,26 +16,16 @@ from hyperarc.artifact import open_artifact
 from hyperarc.commands.aligned import warn_unaligned
 from hyperarc.commands.show import Show
 from hyperarc.data.crops import cut, read_crops
-from hyperarc.data.drawn.source import drawn_pairs
-from hyperarc.data.face_set import FaceSet, open_faces
-from hyperarc.data.formats.http_bytes import as_text, is_url
-from hyperarc.data.formats.pair_pack import PairPack
-from hyperarc.data.sources import is_there
+from hyperarc.data.face_set import FaceSet
 from hyperarc.encoder import Encoder
-from hyperarc.errors import DataError, HyperArcError, unknown_name
+from hyperarc.errors import DataError, HyperArcError
 from hyperarc.faces.image import Pixels
 from hyperarc.protocols.color_order import ColorOrder, compare_color_orders, sample_pairs
-from hyperarc.protocols.pairs import (
-    Pairs,
-    PairsResult,
-    evaluate_pairs,
-    face_key,
-    read_cfp_pairs,
-    read_lfw_pairs,
-    read_own_pairs,
-)
+from hyperarc.protocols.embedded import Embedded
+from hyperarc.protocols.pair_lists import face_key
+from hyperarc.protocols.protocol import Protocol, check_evaluation, open_protocol
+from hyperarc.protocols.result import Result
 from hyperarc.recipe import Evaluation
-from hyperarc.recipe.file import expand_path
 
 _CLOSE = 0.5  # own value, of a cosine: 60 degrees
 _THREADS = 2  # that decode while the encoder works
@@ -44,19 +35,13 @@ _THREADS = 2  # that decode while the encoder works
 class Judgement:
     """A result, and the faces it is about, for the report's pictures."""
 
-    result: PairsResult
+    result: Result
     faces: FaceSet
     row_of: dict[str, int]
 
     def headline(self) -> str:
         """The numbers of a table row, with their conditions."""
-        far = self.result.tar_at_far[2]
-        flip = self.result.conditions.get("flip", "none")
-        return (
-            f"{100 * self.result.accuracy:.2f} +- {100 * self.result.accuracy_std:.2f} % over "
-            f"{len(self.result.fold_accuracies)} folds, TAR@FAR=1e-3 {100 * far.tar:.2f} %, "
-            f"{len(self.result.genuine) + len(self.result.impostor)} pairs, flip {flip}"
-        )
+        return self.result.headline()
 
     def image(self, key: str) -> Pixels:
         """The crop of a face."""
@@ -68,21 +53,12 @@ def judge_all(encoder: Encoder, evaluations: Sequence[Evaluation], show: Show) -
     return [judge(encoder, evaluation, show) for evaluation in evaluations]
 
 
-def require_files(evaluations: Sequence[Evaluation]) -> None:
-    """Raise :class:`DataError` where faces or pairs are missing: better before a training than after it."""
-    for evaluation in evaluations:
-        for path in filter(None, (evaluation.faces, evaluation.pairs)):
-            place = expand_path(path)
-            if not (is_there(place) or is_url(as_text(place))):
-                raise DataError(f"evaluation {evaluation.protocol}: nothing there", where=expand_path(path))
-
-
 def judge(encoder: Encoder, evaluation: Evaluation, show: Show) -> Judgement:
     """Judge an encoder by one evaluation."""
     return _embedded(encoder, evaluation, show).judgement()
 
 
-def evaluate(artifact: Path, protocol: Mapping[str, str | None], device: str, show: Show) -> Judgement:
+def evaluate(artifact: Path, protocol: Mapping[str, Any], device: str, show: Show) -> Judgement:
     """Judge the artifact at ``artifact`` by a protocol given as the fields of a recipe's evaluation.
 
     Warns when the faces score better with red and blue exchanged.
@@ -95,95 +71,85 @@ def evaluate(artifact: Path, protocol: Mapping[str, str | None], device: str, sh
         return judgement
     if order.exchanged_is_better:
         show.note(f"warning: {order.warning()}")
-    conditions = judgement.result.conditions | order.conditions()
-    return replace(judgement, result=replace(judgement.result, conditions=conditions))
+    judgement.result.conditions.update(order.conditions())
+    return judgement
 
 
-def warn_of_closeness(result: PairsResult, show: Show) -> None:
+def warn_of_closeness(result: Result, show: Show) -> None:
     """A note when different people lie close together: a weak model, or one that is given its pixels wrongly."""
-    if not len(result.impostor) or np.median(result.impostor) < _CLOSE:
+    impostor = result.scores.impostor if result.scores is not None else ()
+    if not len(impostor) or np.median(impostor) < _CLOSE:
         return
-    degrees = float(np.rad2deg(np.arccos(np.clip(np.median(result.impostor), -1, 1))))
+    degrees = float(np.rad2deg(np.arccos(np.clip(np.median(impostor), -1, 1))))
     show.note(
         f"warning: different people lie only {degrees:.0f} degrees apart (median; good models come near 90): the model "
         "is weak, or its mean and std are not those that it was trained with"
     )
 
 
-def evaluation_of(protocol: Mapping[str, str | None]) -> Evaluation:
-    """The evaluation of a recipe with these fields, None meaning not given."""
-    known = get_args(Evaluation.model_fields["protocol"].annotation)
-    if protocol["protocol"] not in known:
-        raise unknown_name("protocol", str(protocol["protocol"]), known)
+def evaluation_of(protocol: Mapping[str, Any]) -> Evaluation:
+    """The evaluation of a recipe with these fields, None meaning not given; an unknown protocol is an error."""
     try:
-        return Evaluation.model_validate({k: v for k, v in protocol.items() if v is not None})
+        evaluation = Evaluation.model_validate({k: v for k, v in protocol.items() if v is not None})
     except ValidationError as error:
         problem = error.errors()[0]
         where = ".".join(map(str, problem["loc"]))
         raise HyperArcError(f"{where} {problem['msg']}".strip(), where="evaluate") from None
+    check_evaluation(evaluation)
+    return evaluation
 
 
-def pairs_and_faces(evaluation: Evaluation) -> tuple[Pairs, FaceSet]:
-    """The pairs of an evaluation, and their faces; marks do not count here, as the list of a protocol is fixed."""
-    if evaluation.protocol == "drawn":
-        first, second, same, drawn = drawn_pairs(evaluation.people, evaluation.seed)
-        return Pairs("drawn", first, second, same, 10), FaceSet((drawn,), drawn.scan())
-    if evaluation.pairs is None:
-        pack = PairPack(expand_path(str(evaluation.faces)))
-        return Pairs(pack.name, pack.first, pack.second, pack.same), FaceSet((pack,), pack.scan())
-    faces = open_faces(expand_path(str(evaluation.faces)))
-    path: Path = expand_path(evaluation.pairs)
-    if evaluation.protocol == "lfw":
-        return read_lfw_pairs(path), faces
-    if evaluation.protocol == "pairs":
-        return read_own_pairs(path), faces
-    return read_cfp_pairs(path, "FF" if evaluation.protocol == "cfp_ff" else "FP"), faces
+def rows_by_key(faces: FaceSet, asked: Sequence[str] = ()) -> dict[str, int]:
+    """The row of each face by the key that protocols name it by; marks do not count, as a protocol's list is fixed.
 
-
-def rows_by_key(faces: FaceSet) -> dict[str, int]:
-    """The row of each face by the key that lists of pairs name it by."""
-    return {face_key(face): row for row, face in enumerate(faces.manifest.column("face").tolist())}
+    Where none of the ``asked`` keys is there as it stands, folders that every face lies in are left off in front.
+    """
+    keys = [face_key(face) for face in faces.manifest.column("face").tolist()]
+    rows = {key: row for row, key in enumerate(keys)}
+    folder = os.path.commonpath(keys) if asked and not any(key in rows for key in asked) else ""
+    return {key.removeprefix(f"{folder}/"): row for key, row in rows.items()} if folder else rows
 
 
 @dataclass(frozen=True, eq=False)
 class _Embedded:
-    """The faces of a list of pairs with their embeddings by key."""
+    """The faces of a protocol with their embeddings."""
 
     encoder: Encoder
-    pairs: Pairs
+    protocol: Protocol
     faces: FaceSet
     row_of: dict[str, int]
-    vectors: dict[str, NDArray[np.float32]]
+    embedded: Embedded
 
     def judgement(self) -> Judgement:
-        result = evaluate_pairs(
-            self.pairs,
-            self.vectors,
-            contract=self.encoder.contract,
-            data=self.faces.name,
-            device=str(self.encoder.device),
-        )
-        return Judgement(result, self.faces, self.row_of)
+        return Judgement(self.protocol.judge(self.embedded), self.faces, self.row_of)
 
     def color_order(self, show: Show) -> ColorOrder | None:
         """A sample of the pairs embedded again with red and blue exchanged; None where there are too few pairs."""
-        rows = sample_pairs(self.pairs, self.vectors)
-        if not len(rows):
+        pairs = self.protocol.pairs
+        if pairs is None or not len(rows := sample_pairs(pairs, self.embedded)):
             return None
-        keys = sorted({key for row in rows for key in (self.pairs.first[row], self.pairs.second[row])})
+        keys = sorted({key for row in rows for key in (pairs.first[row], pairs.second[row])})
         with show.progress("colors exchanged") as tell:
             vectors = _embed(self.encoder, self.faces, [self.row_of[key] for key in keys], tell, exchange=True)
-        return compare_color_orders(self.pairs, rows, self.vectors, dict(zip(keys, vectors, strict=True)))
+        return compare_color_orders(pairs, rows, self.embedded, dict(zip(keys, vectors, strict=True)))
 
 
 def _embedded(encoder: Encoder, evaluation: Evaluation, show: Show) -> _Embedded:
-    pairs, faces = pairs_and_faces(evaluation)
+    protocol, faces = open_protocol(evaluation)
     warn_unaligned(faces, encoder.contract, show)
-    row_of = rows_by_key(faces)
-    wanted = [key for key in pairs.faces() if key in row_of]
-    with show.progress(f"embedding {pairs.name}") as tell:
+    asked = protocol.faces()
+    row_of = rows_by_key(faces, asked)
+    wanted = tuple(key for key in asked if key in row_of)
+    if not wanted:
+        raise DataError(
+            f"none of the {len(asked)} faces of {protocol.name} is there, such as {next(iter(asked), 'none')}",
+            where=faces.name,
+            mend="check that the data and the protocol's files belong together",
+        )
+    with show.progress(f"embedding {protocol.name}") as tell:
         vectors = _embed(encoder, faces, [row_of[key] for key in wanted], tell)
-    return _Embedded(encoder, pairs, faces, row_of, dict(zip(wanted, vectors, strict=True)))
+    embedded = Embedded(wanted, vectors, encoder.contract, faces.name, str(encoder.device))
+    return _Embedded(encoder, protocol, faces, row_of, embedded)
 
 
 def _embed(

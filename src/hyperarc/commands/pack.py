@@ -8,14 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from hyperarc.commands.evaluate import evaluation_of, pairs_and_faces, rows_by_key
+from hyperarc.commands.evaluate import evaluation_of, rows_by_key
 from hyperarc.commands.show import Show
 from hyperarc.data.face_set import open_faces
 from hyperarc.data.formats.pair_pack import write_pair_pack
 from hyperarc.data.packing import Packing, one_size, pack
 from hyperarc.errors import DataError
 from hyperarc.files import require_absent
-from hyperarc.protocols.pairs import Pairs
+from hyperarc.protocols.pair_lists import Pairs
+from hyperarc.protocols.protocol import open_protocol
 
 PACK = ".bin"
 _KINDS = {".zip": "zip", ".tar": "tar", ".parquet": "parquet"}
@@ -54,7 +55,10 @@ def pack_pairs(protocol: Mapping[str, str | None], target: Path, show: Show) -> 
     require_absent(target)
     if target.suffix != PACK:
         raise DataError(f"expected the name of a {PACK} for pairs", where=target, mend=f"call it {target.name}{PACK}")
-    pairs, faces = pairs_and_faces(evaluation_of(protocol))
+    judged, faces = open_protocol(evaluation_of(protocol))
+    pairs = judged.pairs
+    if pairs is None:
+        raise DataError(f"protocol {judged.name} is no list of pairs of faces", mend="give one that is, such as lfw")
     row_of = rows_by_key(faces)
     absent = [key for key in pairs.faces() if key not in row_of]
     if absent:

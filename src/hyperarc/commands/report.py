@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -16,17 +17,18 @@ from hyperarc.commands.train import Trained
 from hyperarc.data.face_set import FaceReader
 from hyperarc.data.training_set import TrainingSet
 from hyperarc.faces.augmentation.augmenter import open_augmenter
-from hyperarc.metrics import roc
-from hyperarc.protocols.pairs import PairsResult, ScoredPair
+from hyperarc.protocols.result import Result, ScoredPair
 from hyperarc.recipe import Recipe
-from hyperarc.report.page import Card, Plot, Report, Section, write_report
+from hyperarc.report.identification_plots import cmc_curve, open_set_curve
+from hyperarc.report.page import Card, Plot, Report, Section, Tile, write_report
 from hyperarc.report.plots import Curve, accuracy_bars
 from hyperarc.report.sections import (
-    PairsFacts,
+    Angles,
+    ProtocolFacts,
     conditions_table,
     faces_section,
     pair_tile,
-    pairs_section,
+    protocol_section,
     recipe_section,
     training_section,
 )
@@ -40,7 +42,7 @@ def report_runs(title: str, text: str, runs: Mapping[str, Trained], path: Path) 
     first = next(iter(runs.values()))
     sections = [training_section({name: run.log() for name, run in runs.items()})]
     for place, judgement in enumerate(first.judgements):
-        sections.append(_pairs(judgement, {name: run.judgements[place].result for name, run in runs.items()}))
+        sections.append(_protocol(judgement, {name: run.judgements[place].result for name, run in runs.items()}))
     if len(runs) > 1 and first.judgements:
         sections.insert(0, _comparison(runs))
     sections.append(_faces(first.training_set, first.recipe))
@@ -52,9 +54,9 @@ def report_runs(title: str, text: str, runs: Mapping[str, Trained], path: Path) 
 def report_judgement(judgement: Judgement, path: Path) -> Path:
     """A page over one judgement."""
     result = judgement.result
-    cards = [Card(result.name, f"{100 * result.accuracy:.2f} %", judgement.headline())]
-    sections = [_pairs(judgement, {"artifact": result}), Section("Versions", tables=[conditions_table(versions(), "")])]
-    return write_report(Report(f"HyperArc: {result.name}", "", cards, sections), path)
+    told = Section("Versions", tables=[conditions_table(versions(), "")])
+    sections = [_protocol(judgement, {"artifact": result}), told]
+    return write_report(Report(f"HyperArc: {result.name}", "", [_card(result.name, result)], sections), path)
 
 
 def versions() -> dict[str, str]:
@@ -67,51 +69,73 @@ def _cards(runs: Mapping[str, Trained]) -> list[Card]:
     for name, run in runs.items():
         for judgement in run.judgements:
             label = judgement.result.name if len(runs) == 1 else f"{judgement.result.name}, {name}"
-            cards.append(Card(label, f"{100 * judgement.result.accuracy:.2f} %", judgement.headline()))
+            cards.append(_card(label, judgement.result))
     first = next(iter(runs.values()))
     note = f"{first.facts['faces']:,} faces, {first.facts['epochs']:g} epochs in {first.facts['wall']}"
     return [*cards, Card("Trained on", f"{first.facts['people']:,} people", note)]
 
 
+def _card(label: str, result: Result) -> Card:
+    first = result.numbers[0]
+    return Card(label, replace(first, std=None).text(), result.headline())
+
+
 def _comparison(runs: Mapping[str, Trained]) -> Section:
     accuracies = {
-        name: {j.result.name: (j.result.accuracy, j.result.accuracy_std) for j in run.judgements}
+        name: {j.result.name: (j.result.numbers[0].value, j.result.numbers[0].std or 0.0) for j in run.judgements}
         for name, run in runs.items()
     }
-    caption = "Mean and standard deviation over the folds; every run saw the same faces for as many steps."
+    caption = (
+        "The first number of each protocol, and its standard deviation over the folds where there are any; every run "
+        "saw the same faces for as many steps."
+    )
     return Section("Comparison", figures=[Plot(accuracy_bars(accuracies), caption, wide=True)])
 
 
-def _pairs(judgement: Judgement, results: Mapping[str, PairsResult]) -> Section:
+def _protocol(judgement: Judgement, results: Mapping[str, Result]) -> Section:
     result = judgement.result
-    curves = []
-    for name, other in results.items():
-        points = roc(other.genuine, other.impostor)
-        curves.append(Curve(name, points.far, points.tar))
-    rates = [("accuracy", f"{100 * result.accuracy:.2f} %", f"+- {100 * result.accuracy_std:.2f} over the folds")]
-    rates += [
-        (f"TAR at FAR {p.far:g}", f"{100 * p.tar:.2f} %", "" if p.supported else "too few impostor pairs for this FAR")
-        for p in result.tar_at_far
+    labelled = [
+        (run if not curve.label else f"{run}, {curve.label}" if len(results) > 1 else curve.label, curve)
+        for run, other in results.items()
+        for curve in other.curves
     ]
-    rates += [("EER", f"{100 * result.eer:.2f} %", ""), ("AUC", f"{result.auc:.4f}", "")]
-    return pairs_section(
-        PairsFacts(
+    scores = result.scores
+    angles = None
+    if scores is not None and len(scores.genuine) and len(scores.impostor):
+        decision = None if scores.threshold is None else float(_degrees(scores.threshold))
+        angles = Angles(_degrees(scores.genuine), _degrees(scores.impostor), decision)
+    ranks = [Curve(label, curve.x, curve.y) for label, curve in labelled if curve.kind == "cmc"]
+    open_set = [Curve(label, curve.x, curve.y) for label, curve in labelled if curve.kind == "dir"]
+    plots = [Plot(cmc_curve(ranks), "Share of probes whose person is among so many nearest.")] if ranks else []
+    if open_set:
+        plots.append(Plot(open_set_curve(open_set), "Share of known people found while so few unknown ones are."))
+    return protocol_section(
+        ProtocolFacts(
             name=result.name,
-            curves=curves,
-            genuine_deg=_degrees(result.genuine),
-            impostor_deg=_degrees(result.impostor),
-            threshold_deg=float(_degrees(np.array(result.threshold))),
-            rates=rates,
-            hardest_impostor=[_tile(judgement, pair) for pair in result.hardest_impostor[:HARDEST_SHOWN]],
-            hardest_genuine=[_tile(judgement, pair) for pair in result.hardest_genuine[:HARDEST_SHOWN]],
+            curves=[Curve(label, curve.x, curve.y) for label, curve in labelled if curve.kind == "roc"],
+            angles=angles,
+            plots=plots,
+            rates=[(number.name, number.text(), number.note) for number in result.numbers],
+            hardest_impostor=_tiles(judgement, result.hardest_impostor),
+            hardest_genuine=_tiles(judgement, result.hardest_genuine),
             conditions=result.conditions,
         )
     )
 
 
-def _tile(judgement: Judgement, pair: ScoredPair) -> Any:
-    faces = judgement.image(pair.first), judgement.image(pair.second)
-    return pair_tile(*faces, pair.cosine, (pair.first, pair.second), same=pair.same)
+def _tiles(judgement: Judgement, pairs: Sequence[ScoredPair]) -> list[Tile]:
+    """Pairs of faces; pairs of videos have no picture."""
+    shown = [pair for pair in pairs if {pair.first, pair.second} <= judgement.row_of.keys()][:HARDEST_SHOWN]
+    return [
+        pair_tile(
+            judgement.image(pair.first),
+            judgement.image(pair.second),
+            pair.cosine,
+            (pair.first, pair.second),
+            same=pair.same,
+        )
+        for pair in shown
+    ]
 
 
 def _faces(faces: TrainingSet, recipe: Recipe) -> Section:

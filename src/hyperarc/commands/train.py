@@ -14,7 +14,7 @@ import torch
 from hyperarc.artifact import Artifact, build_backbone, build_head, contract_of, open_artifact, save_artifact
 from hyperarc.artifact.card import Card
 from hyperarc.commands.aligned import warn_unaligned
-from hyperarc.commands.evaluate import Judgement, judge_all, require_files
+from hyperarc.commands.evaluate import Judgement, judge_all
 from hyperarc.commands.show import Show
 from hyperarc.contract import Contract
 from hyperarc.data.face_set import FaceSet
@@ -24,6 +24,7 @@ from hyperarc.encoder import Encoder
 from hyperarc.errors import CheckpointError, RecipeError
 from hyperarc.faces.augmentation.augmenter import open_augmenter
 from hyperarc.files import write_beside
+from hyperarc.protocols.protocol import check_evaluation
 from hyperarc.recipe import Recipe
 from hyperarc.training.checkpoint import Checkpoints
 from hyperarc.training.hardware import Hardware, choose_hardware
@@ -80,7 +81,8 @@ def train(recipe: Recipe, folder: Path, start: Start, show: Show) -> Trained:
     """Train ``recipe`` in ``folder``, from the beginning or from where it was stopped."""
     checkpoints = Checkpoints(folder / "checkpoints", recipe, recipe.training.keep_checkpoints)
     checkpoint = _where_to_resume(folder, checkpoints, start.resume)
-    require_files(recipe.evaluation)
+    for evaluation in recipe.evaluation:
+        check_evaluation(evaluation)
     hardware = choose_hardware(recipe.training)
     contract = Contract(embedding_dim=recipe.backbone.embedding_dim)
     teacher = open_teacher(recipe, contract, hardware)

@@ -104,7 +104,7 @@ def read_lfw_pairs(path: str | Path) -> Pairs:
         ('Ann/Ann_0001', 'Ann/Ann_0001', 'Bob/Bob_0001', 'Bob/Bob_0002')
     """
     path = Path(path)
-    rows = [(number, line.split()) for number, line in _lines(path)]
+    rows = [(number, line.split()) for number, line in text_lines(path)]
     if not rows or len(rows[0][1]) != 2 or not all(word.isdecimal() for word in rows[0][1]):
         raise DataError(
             "expected a first line with the number of folds and of pairs, such as '10 300'",
@@ -155,7 +155,7 @@ def read_cfp_pairs(protocol_folder: str | Path, kind: Literal["FF", "FP"] = "FP"
     folds: list[int] = []
     for fold, split in enumerate(splits):
         for file, one_person in (("same.txt", True), ("diff.txt", False)):
-            for number, line in _lines(split / file):
+            for number, line in text_lines(split / file):
                 where = f"{split / file}:{number}"
                 a, b = _cfp_pair(line, frontal, other, where)
                 if (a.split("/")[0] == b.split("/")[0]) != one_person:
@@ -189,7 +189,7 @@ def read_own_pairs(path: str | Path, folds: int = 10) -> Pairs:
         ('ann/2', 'bob/1')
     """
     path = Path(path)
-    lines = list(_lines(path))
+    lines = list(text_lines(path))
     delimiter = "\t" if lines and "\t" in lines[0][1] else ","
     parsed = csv.reader((line for _, line in lines), delimiter=delimiter)
     rows = [(number, [cell.strip() for cell in cells]) for (number, _), cells in zip(lines, parsed, strict=True)]
@@ -203,7 +203,7 @@ def read_own_pairs(path: str | Path, folds: int = 10) -> Pairs:
     return Pairs(path.stem, [cells[0] for _, cells in rows], [cells[1] for _, cells in rows], same, membership)
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
+def text_lines(path: Path) -> Iterator[tuple[int, str]]:
     """Non-blank lines with their numbers from 1."""
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -227,7 +227,7 @@ def _lfw_key(name: str, number: str, where: str) -> str:
 def _cfp_pictures(path: Path) -> dict[int, str]:
     """Number to key, from rows such as ``1 ../Data/Images/001/frontal/01.jpg``."""
     pictures = {}
-    for row, line in _lines(path):
+    for row, line in text_lines(path):
         words = line.split()
         parts = words[-1].split("/")
         if len(words) != 2 or len(parts) < 3:

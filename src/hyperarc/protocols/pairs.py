@@ -15,9 +15,10 @@ import numpy as np
 
 from hyperarc.contract import Contract
 from hyperarc.errors import DataError
-from hyperarc.metrics import auc, eer, kfold_accuracy, tar_at_far, threshold_at_far
+from hyperarc.metrics import auc, eer, kfold_accuracy, roc, tar_at_far, threshold_at_far
 from hyperarc.metrics.inputs import BoolArray, FloatArray, as_array, embedding_matrix
 from hyperarc.protocols.pair_lists import Pairs, face_key, read_cfp_pairs, read_lfw_pairs, read_own_pairs
+from hyperarc.protocols.result import Number, ResultCurve, ScoredPair, Scores
 
 __all__ = [
     "FARS",
@@ -33,22 +34,6 @@ __all__ = [
 ]
 
 FARS = (1e-1, 1e-2, 1e-3, 1e-4)
-
-
-@dataclass(frozen=True)
-class ScoredPair:
-    """One pair with its cosine.
-
-    Attributes:
-        row: place in the list of pairs; first, second: keys of the faces; same: one person or two.
-        cosine: similarity in -1..1.
-    """
-
-    row: int
-    first: str
-    second: str
-    same: bool
-    cosine: float
 
 
 @dataclass(frozen=True)
@@ -104,6 +89,35 @@ class PairsResult:
     absent_faces: tuple[str, ...]
     absent_pairs: tuple[int, ...]
     conditions: dict[str, str | int | float]
+
+    @property
+    def numbers(self) -> tuple[Number, ...]:
+        """Accuracy over the folds, TAR at the usual FARs, EER, AUC."""
+        rates = (
+            Number(f"TAR at FAR {p.far:g}", p.tar, note="" if p.supported else "too few impostor pairs for this FAR")
+            for p in self.tar_at_far
+        )
+        accuracy = Number("accuracy", self.accuracy, std=self.accuracy_std, note="mean and std over the folds")
+        return (accuracy, *rates, Number("EER", self.eer), Number("AUC", self.auc, unit=""))
+
+    @property
+    def curves(self) -> tuple[ResultCurve, ...]:
+        """The ROC."""
+        points = roc(self.genuine, self.impostor)
+        return (ResultCurve("roc", points.far, points.tar),)
+
+    @property
+    def scores(self) -> Scores:
+        """All cosines."""
+        return Scores(self.genuine, self.impostor, self.threshold)
+
+    def headline(self) -> str:
+        """Accuracy and TAR at FAR 1e-3, with folds, pairs and flip policy."""
+        return (
+            f"{100 * self.accuracy:.2f} +- {100 * self.accuracy_std:.2f} % over "
+            f"{len(self.fold_accuracies)} folds, TAR@FAR=1e-3 {100 * self.tar_at_far[2].tar:.2f} %, "
+            f"{len(self.genuine) + len(self.impostor)} pairs, flip {self.conditions.get('flip', 'none')}"
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """Everything but the score lists, as plain values for JSON; a threshold of infinity becomes None."""

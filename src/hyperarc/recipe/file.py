@@ -77,6 +77,19 @@ def expand_path(path: str) -> Path:
         raise RecipeError("the home folder is not known", where=path, mend="write the whole path") from error
 
 
+def read_values(overrides: Sequence[str]) -> dict[str, Any]:
+    """``key=value`` texts as names and values, each value read as YAML.
+
+    Example:
+        >>> read_values(["norm=false", "ranks=[1, 5]"])
+        {'norm': False, 'ranks': [1, 5]}
+    """
+    content: dict[str, Any] = {}
+    for override in overrides:
+        _override(content, override)
+    return content
+
+
 def _read(name_or_path: str) -> str:
     path = Path(name_or_path)
     if path.suffix in (".yaml", ".yml") or "/" in name_or_path:

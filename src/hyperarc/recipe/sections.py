@@ -229,18 +229,12 @@ class Training(Frozen):
 class Evaluation(Frozen):
     """One judgement of the trained model."""
 
-    protocol: Literal["lfw", "cfp_ff", "cfp_fp", "pairs", "drawn"]
-    faces: str | None = Field(None, description="folder, .zip or .rec with the faces; ${NAME} from the environment")
-    pairs: str | None = Field(None, description="pairs.txt, CFP's protocol folder, or a CSV; none for faces in a .bin")
+    protocol: str = Field(description="one of hyperarc.protocol_names(), such as lfw, ijbc or folder")
+    faces: str | None = Field(None, description="folder, .zip, .rec or .bin with the faces; ${NAME} as elsewhere")
+    pairs: str | None = Field(None, description="the protocol's own files: pairs.txt, CFP's folder, a CSV, IJB's meta")
     people: int = Field(100, ge=2, description="drawn: people, none of whom is trained on")
-    seed: int = Field(1_000_003, ge=0, description="drawn: of the people")
-
-    @model_validator(mode="after")
-    def _files_given(self) -> Evaluation:
-        packed = self.protocol == "pairs" and bool(self.faces) and self.pairs is None  # the faces are a .bin
-        if self.protocol != "drawn" and not packed and not (self.faces and self.pairs):
-            raise ValueError(f"protocol {self.protocol} needs faces and pairs")
-        return self
+    seed: int = Field(1_000_003, ge=0, description="drawn and folder: of what is drawn")
+    arguments: dict[str, Any] = Field(default_factory=dict, description="the protocol's own, such as ijbc's norm")
 
 
 class Recipe(Frozen):

@@ -21,11 +21,12 @@ from hyperarc.report.page import (
 )
 from hyperarc.report.plots import Curve, accuracy_bars, angle_histogram, det_curve, roc_curve
 from hyperarc.report.sections import (
-    PairsFacts,
+    Angles,
+    ProtocolFacts,
     conditions_table,
     faces_section,
     pair_tile,
-    pairs_section,
+    protocol_section,
     recipe_section,
     training_section,
 )
@@ -35,14 +36,15 @@ from hyperarc.report.training_plots import TRAINING_FIELDS, training_curves
 
 __all__ = [
     "TRAINING_FIELDS",
+    "Angles",
     "Card",
     "Curve",
     "FaceToFace",
     "FacesToFaces",
     "Histogram",
     "Listing",
-    "PairsFacts",
     "Plot",
+    "ProtocolFacts",
     "Report",
     "Section",
     "Strip",
@@ -56,8 +58,8 @@ __all__ = [
     "faces_section",
     "histograms",
     "pair_tile",
-    "pairs_section",
     "percent",
+    "protocol_section",
     "recipe_section",
     "render_report",
     "roc_curve",

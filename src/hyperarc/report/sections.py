@@ -15,46 +15,57 @@ from hyperarc.report.training_plots import Rows, training_curves
 
 
 @dataclass(frozen=True, eq=False)
-class PairsFacts:
-    """What the section of one pairs protocol shows.
+class Angles:
+    """Angles of genuine and impostor comparisons in degrees, and the angle of decision, or None."""
+
+    genuine_deg: npt.ArrayLike
+    impostor_deg: npt.ArrayLike
+    threshold_deg: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class ProtocolFacts:
+    """What the section of one protocol shows.
 
     Attributes:
         name: of the protocol.
-        curves: ROC of each run; Curve(label, far, tar).
-        genuine_deg, impostor_deg: angles of the pairs in degrees.
-        threshold_deg: decision angle, or None.
+        curves: ROC of each run; Curve(label, far, tar). None where nothing is verified.
+        angles: of what is compared, or None.
+        plots: more figures.
         rates: rows (name, value, note) of the table of rates.
         hardest_impostor, hardest_genuine: tiles of two faces each; see :func:`pair_tile`.
         conditions: under which all of it holds.
     """
 
     name: str
-    curves: Sequence[Curve]
-    genuine_deg: npt.ArrayLike
-    impostor_deg: npt.ArrayLike
-    threshold_deg: float | None = None
+    curves: Sequence[Curve] = ()
+    angles: Angles | None = None
+    plots: Sequence[Plot] = ()
     rates: Sequence[tuple[str, str, str]] = ()
     hardest_impostor: Sequence[Tile] = ()
     hardest_genuine: Sequence[Tile] = ()
     conditions: Mapping[str, Cell] = field(default_factory=dict)
 
 
-def pairs_section(facts: PairsFacts) -> Section:
+def protocol_section(facts: ProtocolFacts) -> Section:
     """ROC, DET and angles of one protocol, its rates and conditions, and the pairs it finds hardest.
 
     Example:
-        >>> facts = PairsFacts("LFW", [Curve("run", [0.0, 1.0], [0.9, 1.0])], [20.0], [90.0])
-        >>> len(pairs_section(facts).figures)
+        >>> facts = ProtocolFacts("LFW", [Curve("run", [0.0, 1.0], [0.9, 1.0])], Angles([20.0], [90.0]))
+        >>> len(protocol_section(facts).figures)
         3
     """
-    figures = [
-        Plot(roc_curve(facts.curves), "Share of genuine pairs accepted while so few impostor pairs are."),
-        Plot(
-            angle_histogram(facts.genuine_deg, facts.impostor_deg, threshold_deg=facts.threshold_deg),
-            "The less the two hills overlap, the better. Dashed lines are medians.",
-        ),
-        Plot(det_curve(facts.curves), "Both errors; lower and further left is better."),
-    ]
+    figures = list(facts.plots)
+    if facts.curves:
+        caption = "Share of genuine pairs accepted while so few impostor pairs are."
+        figures.append(Plot(roc_curve(facts.curves), caption))
+    if facts.angles is not None:
+        histogram = angle_histogram(
+            facts.angles.genuine_deg, facts.angles.impostor_deg, threshold_deg=facts.angles.threshold_deg
+        )
+        figures.append(Plot(histogram, "The less the two hills overlap, the better. Dashed lines are medians."))
+    if facts.curves:
+        figures.append(Plot(det_curve(facts.curves), "Both errors; lower and further left is better."))
     strips = [
         Strip(caption, tiles)
         for caption, tiles in (

@@ -16,13 +16,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from hyperarc.commands.plots import draw, figure_names
+from hyperarc.data.checks.measures import chroma, redness, small_of, thumbnails
+from hyperarc.data.checks.picture_hash import describe, likeness
 from hyperarc.data.drawn import NUISANCE_NAMES, Conditions, draw_faces, draw_nuisances, draw_people
 from hyperarc.faces.alignment import align
 from hyperarc.faces.augmentation.augmenter import Augmenter
-from hyperarc.faces.quality import assess_quality
+from hyperarc.faces.quality import assess_quality, blur_px
 from hyperarc.purification.centers import person_centers
 from hyperarc.purification.limit import reached
 from hyperarc.purification.overlap import overlap
@@ -146,6 +148,50 @@ def augmented_faces() -> Image.Image:
         for row, face in enumerate(changed.permute(0, 2, 3, 1).numpy()):
             sheet.paste(Image.fromarray(face), (left, HEADING_PX + row * step))
     return sheet
+
+
+def checked_faces() -> Image.Image:
+    """Drawn faces with a fault each, the file above, and what it is compared with or read as below."""
+    person = draw_people(PEOPLE[1] + 1, seed=0)[PEOPLE[1] :]
+    scenes = draw_nuisances(7, np.random.default_rng(2), Conditions.frontal())
+    faces = draw_faces(np.repeat(person, 7, 0), scenes).images
+    gray = np.repeat((faces[5] @ (0.299, 0.587, 0.114)).astype(np.uint8)[..., None], 3, axis=2)
+    blurred = np.asarray(Image.fromarray(faces[6]).filter(ImageFilter.GaussianBlur(3.2)))
+    small = Image.fromarray(faces[2]).resize((40, 40)).resize((TILE_PX, TILE_PX), Image.Resampling.BICUBIC)
+    columns: list[tuple[str, NDArray[np.uint8], NDArray[np.uint8] | None]] = [
+        ("exchanged", faces[0][..., ::-1], faces[0]),
+        ("copy", faces[1], faces[1]),
+        ("near copy", np.asarray(small), faces[2]),
+        ("near copy", (faces[3][:, ::-1] * 0.7 + 50).astype(np.uint8), faces[3]),
+        ("gray", gray, None),
+        ("blurred", blurred, None),
+    ]
+    step = TILE_PX + GAP_PX
+    sheet = Image.new("RGB", (GAP_PX + len(columns) * step, HEADING_PX + 2 * step + 14), "white")
+    pen, font, small_font = ImageDraw.Draw(sheet), ImageFont.load_default(size=14), ImageFont.load_default(size=12)
+    for column, (name, above, below) in enumerate(columns):
+        left = GAP_PX + column * step
+        pen.text((left + TILE_PX // 2, HEADING_PX // 2 + 2), name, font=font, fill=MUTED, anchor="mm")
+        sheet.paste(Image.fromarray(np.ascontiguousarray(above)), (left, HEADING_PX))
+        text = _finding(above, below)
+        if below is not None:
+            sheet.paste(Image.fromarray(below), (left, HEADING_PX + step))
+        low = HEADING_PX + (2 if below is not None else 1) * step
+        pen.text((left + TILE_PX // 2, low + 4), text, font=small_font, fill=INK, anchor="mm")
+    return sheet
+
+
+def _finding(above: NDArray[np.uint8], below: NDArray[np.uint8] | None) -> str:
+    """What the checks measure of a face, or of two."""
+    small = np.stack([small_of(np.ascontiguousarray(face)) for face in (above, above if below is None else below)])
+    if below is None:
+        return f"chroma {chroma(small)[0]:.1f}" if chroma(small)[0] < 3 else f"{blur_px(above):.1f} px"
+    if np.array_equal(above, below):
+        return "equal pixels"
+    if np.array_equal(above[..., ::-1], below):
+        return f"redness {redness(small)[0]:+.2f}, {redness(small)[1]:+.2f}"
+    cosines, mirrored = likeness(*np.split(describe(thumbnails(small)), 2))
+    return f"likeness {cosines[0]:.2f}" + (", mirrored" if mirrored[0] else "")
 
 
 def _photograph(
@@ -307,7 +353,7 @@ def overlap_tail() -> Figure:
     return cosine_tail(CosineTail(cosines, counted, expected, found.limit))
 
 
-SHEETS = {FACES: drawn_faces, ALIGNED: aligned_faces, AUGMENTED: augmented_faces}
+SHEETS = {FACES: drawn_faces, ALIGNED: aligned_faces, AUGMENTED: augmented_faces, "checked-faces": checked_faces}
 SCHEMES = {"sweep": sweep, "groupface": groupface, "overlap": overlap_tail}
 
 

@@ -19,14 +19,17 @@ from PIL import Image
 
 from hyperarc.commands import align as command
 from hyperarc.commands.aligned import warn_unaligned
+from hyperarc.commands.check import CheckOptions, check_faces
 from hyperarc.commands.show import Show
 from hyperarc.contract import Contract
 from hyperarc.data.face_set import open_faces
+from hyperarc.data.formats.face_writer import ShardLimits
 from hyperarc.data.loader import Loader
 from hyperarc.data.order import BatchOrder
+from hyperarc.data.packing import Packing, pack
 from hyperarc.data.photos import open_photos
 from hyperarc.data.sources import FolderSource
-from hyperarc.errors import DataError
+from hyperarc.errors import DataError, HyperArcError
 from hyperarc.faces.aligned import ALIGNED_PX, ready_detector, seen_misfit_px
 from hyperarc.faces.alignment import align
 from hyperarc.faces.detectors.registry import DETECTORS
@@ -112,7 +115,7 @@ def test_photos_become_crops_a_manifest_a_table_and_a_report(run: Any, photos: P
     assert rows["bob/broken.jpg"]["problem"].startswith("unreadable: ")
     assert float(rows["ann/1.png"]["x1"]) == 100
     page = (tmp_path / "out" / "report.html").read_text()
-    for title in ("Low score", "Several faces", "Photos without a face", "Unreadable photos"):
+    for title in ("Low score", "Several faces", "Photos without a face", "Unreadable"):
         assert title in page
 
 
@@ -137,6 +140,42 @@ def test_the_folder_of_crops_packed_trains_as_the_folder_does(run: Any, photos: 
     for other in batches[1:]:
         assert (other.images == batches[0].images).all()
         assert other.labels.tolist() == batches[0].labels.tolist()
+
+
+class Beside(GreenEyes):
+    """Also sees a face whose points lie in one place, and one far outside of the photo."""
+
+    def detect(self, image: Pixels) -> list[Face]:
+        faces = super().detect(image)
+        return [*faces, *(Face(f.box, f.landmarks * 0 + 9, 0.9) for f in faces), Face([0, 0, 9, 9], POINTS + 9000, 0.9)]
+
+
+def test_a_face_that_cannot_be_cut_takes_no_other_with_it(run: Any, photos: Path, tmp_path: Path) -> None:
+    DETECTORS._things["green_eyes"] = Beside
+    done = run("align", photos / "ann", tmp_path / "out", "--detector", "green_eyes", "--policy", "all", "--json")
+    told = json.loads(done.out)
+    assert (told["faces"], told["unreadable"]) == (2, 4)
+    with open(tmp_path / "out" / "align.csv", newline="") as file:
+        problems = [row["problem"] for row in csv.DictReader(file)]
+    assert sum(problem.startswith("a face that cannot be cut out: ") for problem in problems) == 4
+
+
+def test_a_detector_that_fails_ends_the_work(run: Any, photos: Path, tmp_path: Path) -> None:
+    class Failing:
+        def detect(self, image: Pixels) -> list[Face]:
+            raise DataError("out of memory")
+
+    DETECTORS._things["green_eyes"] = Failing
+    assert "out of memory" in run("align", photos, tmp_path / "out", "--detector", "green_eyes").complaint()
+    DETECTORS._things["green_eyes"] = GreenEyes
+    assert json.loads(run("align", photos, tmp_path / "out", "--detector", "green_eyes", "--json").out)["faces"] == 4
+
+
+def test_photos_changed_between_starts_are_not_mixed(run: Any, photos: Path, tmp_path: Path) -> None:
+    state = open_photos(photos).faces.state()
+    assert open_photos(photos).faces.state() == state
+    (photos / "ann" / "1.png").write_bytes(photo((100, 90, 95), seed=9))
+    assert open_photos(photos).faces.state()["files"] != state["files"]
 
 
 _STOPPED = """
@@ -207,7 +246,7 @@ def test_frames_of_videos_are_aligned(run: Any, tmp_path: Path) -> None:
     done = run("align", tmp_path / "clips", tmp_path / "out", "--detector", "green_eyes", "--json")
     told = json.loads(done.out)
     assert (told["photos"], told["photos_with_faces"], told["faces"], told["unreadable"]) == (2, 1, 3, 1)
-    names = [f"ann/walk.mp4+{seconds:05d}.000s.jpg" for seconds in range(3)]
+    names = [f"ann/walk.mp4+{number:06d}.jpg" for number in range(3)]
     assert [row.face for row in open_faces(tmp_path / "out" / "faces.parquet").manifest.rows] == names
 
 
@@ -217,6 +256,44 @@ def test_unfinished_work_of_other_options_is_refused(run: Any, photos: Path, tmp
     text = run("align", photos, tmp_path / "out", "--detector", "green_eyes").complaint()
     assert "begun otherwise" in text
     assert "ending was png, is jpg" in text
+
+
+def test_unfinished_work_of_other_photos_is_refused(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others under the same names of crops, in other colors, or seen by another file of the detector's name."""
+    manifest = FolderSource(photos).scan()
+    manifest.write(tmp_path / "a.parquet")
+    manifest.recolored(np.ones(len(manifest), np.bool_), "bgr").write(tmp_path / "b.parquet")
+    monkeypatch.setattr(GreenEyes, "model", tmp_path / "model.onnx", raising=False)
+    (tmp_path / "model.onnx").write_bytes(b"one")
+    asked = command.Alignment(detector="green_eyes")
+
+    def start(source: Path, failing: bool = False) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(command, "_CHUNK", 1)
+            if failing:
+                patch.setattr(command, "_cut_all", make_a_part_and_fail)
+            command.align(source, tmp_path / "out", asked, Show(quiet=True))
+
+    def make_a_part_and_fail(*given: Any) -> None:
+        with given[3].writing("000000000.parquet") as path:
+            path.write_bytes(b"")
+        raise ValueError("stopped")
+
+    with pytest.raises(ValueError, match="stopped"):
+        start(tmp_path / "a.parquet", failing=True)
+    with pytest.raises(HyperArcError, match="begun otherwise: faces was"):
+        start(tmp_path / "b.parquet")
+    (photos / "ann" / "1.png").rename(photos / "ann" / "1.webp")
+    FolderSource(photos).scan().write(tmp_path / "a.parquet")
+    with pytest.raises(HyperArcError, match="begun otherwise: faces was"):
+        start(tmp_path / "a.parquet")
+    (photos / "ann" / "1.webp").rename(photos / "ann" / "1.png")
+    manifest.write(tmp_path / "a.parquet")
+    (tmp_path / "model.onnx").write_bytes(b"another")
+    with pytest.raises(HyperArcError, match="begun otherwise: model was"):
+        start(tmp_path / "a.parquet")
 
 
 @pytest.mark.parametrize(
@@ -253,8 +330,16 @@ def test_crops_that_are_aligned_already_are_noticed(run: Any, tmp_path: Path) ->
     for number in range(3):
         (tmp_path / "crops" / "ann").mkdir(parents=True, exist_ok=True)
         (tmp_path / "crops" / "ann" / f"{number}.png").write_bytes(photo((x, y, 95), seed=number, size=(112, 112)))
+    (tmp_path / "crops" / "aaron.png").write_bytes(b"the first one is broken")
     done = run("align", tmp_path / "crops", tmp_path / "out", "--detector", "green_eyes")
     assert "these photos seem to be aligned to arcface_112 already" in done.err
+
+
+def test_a_folder_of_shards_is_aligned_like_any_other(run: Any, photos: Path, tmp_path: Path) -> None:
+    pack(open_faces(photos).kept(), tmp_path / "shards", Packing("tar", ShardLimits(faces=2)))
+    done = run("align", tmp_path / "shards", tmp_path / "out", "--detector", "green_eyes", "--json")
+    assert done.code == 0, done.err
+    assert (json.loads(done.out)["photos"], json.loads(done.out)["faces"]) == (4, 3)
 
 
 @pytest.mark.parametrize(("far", "told"), [(0, False), (9, True)])
@@ -270,6 +355,8 @@ def test_faces_that_are_not_aligned_are_noticed(
     warn_unaligned(open_faces(tmp_path / "faces"), Contract(), Show())
     warning = "do not seem to be aligned to arcface_112: in a sample of 10 their landmarks lie 8.7 px from it"
     assert (warning in capfd.readouterr().err) is told
+    checked = check_faces(open_faces(tmp_path / "faces"), CheckOptions(), Show(quiet=True))
+    assert any(warning in str(found) for found in checked.findings) is told
 
 
 def test_real_crops_are_told_from_unaligned_ones(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -298,6 +385,10 @@ def test_names_of_crops_are_all_different(tmp_path: Path) -> None:
     assert [row.face for row in manifest.rows] == ["a/1.jpg", "a/1.png", "a/2.jpg", "b/1.png"]
     manifest.with_columns(person=pa.array(persons)).write(tmp_path / "faces.parquet")
     assert open_photos(tmp_path / "faces.parquet").stems == ("ann/1.jpg", "bob/1", "bob/2", "ann/1.png")
+    (tmp_path / "c").mkdir()
+    for name in ("c/IMG.JPG", "c/img.png", "c/other.png"):
+        (tmp_path / name).write_bytes(photo(seed=1))
+    assert open_photos(tmp_path / "c").stems == ("unknown/IMG.JPG", "unknown/img.png", "unknown/other")
     manifest.with_columns(person=pa.array(["../x", *persons[1:]])).write(tmp_path / "faces.parquet")
     with pytest.raises(DataError, match=r"'\.\./x' leads out of a folder"):
         open_photos(tmp_path / "faces.parquet")
@@ -310,5 +401,11 @@ def test_real_photos(run: Any, shared: Path, tmp_path: Path, monkeypatch: pytest
     assert told["photos_with_faces"] >= 0.99 * told["photos"]
     assert told["residual_px"]["median"] < 4
     assert not any("aligned to arcface_112 already" in note for note in told["notes"])
+    assert run("pack", tmp_path / "lfw" / "faces.parquet", tmp_path / "packed").code == 0
+    folder, packed = open_faces(tmp_path / "lfw" / "faces.parquet"), open_faces(tmp_path / "packed")
+    order = BatchOrder(len(folder), 64, seed=1)
+    first, second = (next(iter(Loader(faces.sources, faces.manifest, order))) for faces in (folder, packed))
+    assert (first.images == second.images).all()
+    assert first.labels.tolist() == second.labels.tolist()
     told = json.loads(run("align", shared / "data" / "raw" / "photos", tmp_path / "photos", "--json").out)
     assert told["photos_with_faces"] >= 0.98 * told["photos"]

@@ -241,7 +241,8 @@ def test_tiny_and_thin_photos_have_no_faces(blobs: Blobs, shape: tuple[int, int]
 
 
 def test_boxes_that_no_face_has_do_no_harm(blobs: Blobs, monkeypatch: pytest.MonkeyPatch) -> None:
-    odd = [[-900, -900, 5, 5], [0, 0, 1e6, 1], [5, 5, 1e-3, 1e-3], [9, 9, np.nan, 9], [9, 9, np.inf, 9]]
+    odd = [[-900, -900, 5, 5], [0, 0, 1e6, 1], [5, 5, 1e-3, 1e-3], [40.32, 40.32, 1e-3, 1e-3]]
+    odd += [[9, 9, np.nan, 9], [9, 9, np.inf, 9]]
     rows = np.array([[*box, *POINTS.ravel(), 0.9] for box in odd], np.float32)
     monkeypatch.setattr(blobs, "detect", lambda canvas: blobs.sizes.append(canvas.shape[:2]) or (1, rows))
     found = YuNet(Path("any.onnx")).detect(photo_of((250, 250)))

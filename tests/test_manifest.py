@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ import pytest
 
 from hyperarc.data.combination import combine
 from hyperarc.data.findings import finding
+from hyperarc.data.formats.list_columns import fixed_points
 from hyperarc.data.manifest import Manifest, manifest_of, read_manifest
 from hyperarc.data.parquet import SCHEMA
 from hyperarc.errors import DataError, HyperArcError
@@ -160,3 +163,43 @@ def test_combining_keeps_people_apart_unless_told(manifest: Manifest) -> None:
         combine([manifest], lambda *_: None)
     with pytest.raises(DataError, match="got none"):
         combine([])
+
+
+_OPENING = """
+import sys, time
+from hyperarc.data.manifest import read_manifest
+start = time.process_time()
+manifest = read_manifest(sys.argv[1])
+opened = time.process_time() - start
+faces = sum(1 for _ in manifest.rows)
+status = dict(line.split(":", 1) for line in open("/proc/self/status"))
+print(faces, opened, int(status["VmHWM"].split()[0]) / 1024)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc to tell a process's highest memory")
+def test_a_million_rows_open_at_once_and_stream_in_little_memory(tmp_path: Path) -> None:
+    rows = 1_000_000
+    faces = [f"{row // 50:07d}/{row:08d}.jpg" for row in range(rows)]
+    manifest = manifest_of(faces, [face.partition("/")[0] for face in faces], source="web", size=(112, 112))
+    points = np.random.default_rng(0).random((rows, 10), np.float32)
+    landmarks = fixed_points(points, np.zeros(rows, np.bool_))
+    manifest.with_columns(landmarks=landmarks).write(tmp_path / "m.parquet")
+    told = subprocess.check_output([sys.executable, "-c", _OPENING, str(tmp_path / "m.parquet")], text=True)
+    count, processor_s, peak_mb = map(float, told.split())
+    assert count == rows
+    assert processor_s < 6  # 0.5 to 1 s when the machine is idle
+    assert peak_mb < 1024
+
+
+def test_rows_are_the_table(tmp_path: Path) -> None:
+    manifest = manifest_of([f"a/{n}" for n in range(9000)], ["ann", "bob", "carl"] * 3000, source="s", size=(3, 4))
+    points = np.arange(90_000, dtype=np.float32).reshape(9000, 10)
+    manifest = manifest.with_columns(landmarks=fixed_points(points, np.arange(9000) % 7 == 0)).mark([5], "blurred")
+    for number, (row, plain) in enumerate(zip(manifest.rows, manifest.table.to_pylist(), strict=True)):
+        landmarks = plain.pop("landmarks")
+        assert row._replace(landmarks=None)._asdict() == {**plain, "landmarks": None}
+        assert (row.landmarks is None) == (landmarks is None) == (number % 7 == 0)
+        if row.landmarks is not None:
+            assert row.landmarks.ravel().tolist() == landmarks

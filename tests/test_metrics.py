@@ -139,6 +139,103 @@ class TestCurve:
             metrics.tar_at_far([0.5], [0.1], far)
 
 
+def loop_nearest(genuine: list[float], impostor: list[float], far: float) -> tuple[float, float, float]:
+    """(FAR, TAR, threshold) of the kept point nearest to ``far``: corners only, of two equally near ones the laxer."""
+    first, *points = loop_roc(genuine, impostor)
+
+    def accepted(row: int) -> np.ndarray:
+        return np.rint([points[row][1] * len(impostor), points[row][2] * len(genuine)])
+
+    kept = [first]
+    for row, point in enumerate(points):
+        at_end = row in (0, len(points) - 1)
+        if at_end or (accepted(row + 1) - accepted(row) != accepted(row) - accepted(row - 1)).any():
+            kept.append(point)
+    threshold, measured, tar = min(reversed(kept), key=lambda point: abs(point[1] - far))
+    return measured, tar, threshold
+
+
+class TestNearestFar:
+    @settings(max_examples=200)
+    @given(SCORES, SCORES, FARS)
+    def test_equals_plain_loops(self, genuine: list[float], impostor: list[float], far: float) -> None:
+        point = metrics.points_at_nearest_far(genuine, impostor, far)
+        assert (point.far[0], point.tar[0], point.thresholds[0]) == loop_nearest(genuine, impostor, far)
+
+    @settings(max_examples=200, deadline=None)
+    @given(SCORES, SCORES, FARS)
+    def test_equals_scikit_learn(self, genuine: list[float], impostor: list[float], far: float) -> None:
+        """The lines of eval_ijbc.py that choose a point: scikit-learn's curve reversed, then the nearest FAR."""
+        ranking = pytest.importorskip("sklearn.metrics")
+        labels = np.repeat([1, 0], [len(genuine), len(impostor)])
+        fpr, tpr, _ = (np.flipud(part) for part in ranking.roc_curve(labels, [*genuine, *impostor]))
+        _, row = min(zip(abs(fpr - far), range(len(fpr)), strict=True))
+        point = metrics.points_at_nearest_far(genuine, impostor, far)
+        assert (point.far[0], point.tar[0]) == (fpr[row], tpr[row])
+
+    def test_dropping_points_matters(self) -> None:
+        # All impostors stand below all genuine scores: every point between the corners lies on a straight line.
+        genuine, impostor = [5.0, 4.0], [3.0, 2.0, 1.0, 0.0]
+        assert metrics.points_at_nearest_far(genuine, impostor, 0.25).far.tolist() == [0.0]
+        assert metrics.roc(genuine, impostor).far.tolist() == [0.0, 0.0, 0.0, 0.25, 0.5, 0.75, 1.0]
+
+    @pytest.mark.parametrize("variant", ["F1N1D1", "F1N0D1", "F0N1D0", "F1N0D0"])
+    def test_equals_the_released_evaluation(self, shared: Path, variant: str) -> None:
+        case = np.load(shared / "golden" / f"ijb11_{variant}.npz")
+        genuine, impostor = case["scores"][case["label"] == 1], case["scores"][case["label"] == 0]
+        np.testing.assert_array_equal(metrics.tar_at_nearest_far(genuine, impostor, case["far_grid"]), case["tar"])
+
+    @pytest.mark.parametrize("fars", [[-0.1], [1.5], [math.nan], []])
+    def test_targets_outside_their_range(self, fars: list[float]) -> None:
+        with pytest.raises(DataError, match="far"):
+            metrics.tar_at_nearest_far([0.5], [0.1], fars)
+
+
+class TestPoints:
+    @given(SCORES, SCORES, FARS)
+    def test_curve_knows_its_numbers(self, genuine: list[float], impostor: list[float], far: float) -> None:
+        curve = metrics.roc(genuine, impostor)
+        assert curve.tar_at_far(far) == metrics.tar_at_far(genuine, impostor, far)
+        assert curve.auc() == pytest.approx(metrics.auc(genuine, impostor))
+        for threshold in (-2.0, 0.1, 2 / 7, 2.0):
+            shares = [float(np.mean(np.array(scores) >= threshold)) for scores in (impostor, genuine)]
+            assert curve.rates_at(threshold) == tuple(shares)
+
+    @given(SCORES, SCORES, st.floats(0.01, 1.0))
+    def test_operating_point_counts_its_pairs(self, genuine: list[float], impostor: list[float], far: float) -> None:
+        point = metrics.operating_point(genuine, impostor, far)
+        assert point.tar == metrics.tar_at_far(genuine, impostor, far)
+        assert point.far == np.mean(np.array(impostor) >= point.threshold) <= far
+        assert (point.genuine_pairs, point.impostor_pairs) == (len(genuine), len(impostor))
+
+    def test_pairs_needed_are_the_rules_of_thumb(self) -> None:
+        assert [metrics.pairs_needed(10.0**-k) for k in range(1, 10)] == [3 * 10 ** (k + 1) for k in range(1, 10)]
+        assert metrics.pairs_needed(0.003) == 10_000
+        assert [metrics.pairs_needed(far, rule=3) for far in (1e-12, 0.7, 1.0)] == [3 * 10**12, 5, 3]
+        for far in (0.1, 1e-3, 1e-5):  # none of so many accepted: below FAR with 95 %
+            high = metrics.clopper_pearson(0, metrics.pairs_needed(far, rule=3), confidence=0.9).high
+            assert high == pytest.approx(far, rel=0.05)
+        low, high = metrics.clopper_pearson(30, metrics.pairs_needed(1e-4), confidence=0.9)
+        assert low > 0.7e-4
+        assert high < 1.42e-4
+
+    @pytest.mark.parametrize(("far", "rule"), [(0.0, 3), (1.1, 3), (math.nan, 30), (0.1, 10)])
+    def test_pairs_needed_for_nonsense(self, far: float, rule: int) -> None:
+        with pytest.raises(DataError):
+            metrics.pairs_needed(far, rule)
+
+    @given(SCORES, SCORES)
+    def test_monotone_maps_and_order_do_not_matter(self, genuine: list[float], impostor: list[float]) -> None:
+        def numbers(genuine: np.ndarray, impostor: np.ndarray) -> list[float]:
+            near = metrics.tar_at_nearest_far(genuine, impostor, [0.1, 0.3])
+            tar = metrics.tar_at_far(genuine, impostor, 0.2)
+            return [*near, tar, metrics.eer(genuine, impostor), metrics.auc(genuine, impostor)]
+
+        g, i = np.array(genuine), np.array(impostor)
+        assert numbers(g[::-1], i[::-1]) == pytest.approx(numbers(g, i))
+        assert numbers(g * 4 - 1, i * 4 - 1) == pytest.approx(numbers(g, i))
+
+
 class TestKFold:
     @pytest.mark.parametrize("variant", ["easy", "hard", "saturated"])
     def test_equals_the_released_evaluation(self, shared: Path, variant: str) -> None:

@@ -17,7 +17,7 @@ import yaml
 
 import hyperarc
 from hyperarc.artifact import MODEL, open_artifact
-from hyperarc.artifact.onnx_backbone import OnnxBackbone, _providers
+from hyperarc.artifact.onnx_backbone import OnnxBackbone
 from hyperarc.artifact.onnx_graph import OnnxGraph, parse_graph, read_graph
 from hyperarc.backbones import create_backbone
 from hyperarc.commands.importing import Stated, import_onnx
@@ -25,6 +25,7 @@ from hyperarc.commands.show import Show
 from hyperarc.contract import CONVENTIONS, Contract
 from hyperarc.encoder import Encoder
 from hyperarc.errors import ArtifactError, HyperArcError, UnknownNameError
+from hyperarc.onnx_session import providers_for
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -377,12 +378,12 @@ def test_external_weights_of_nested_graphs_are_found(tmp_path: Path) -> None:
 
 def test_never_another_device_than_asked_for() -> None:
     cuda = ["CUDAExecutionProvider", "CPUExecutionProvider"]
-    assert [name for name, _ in _providers(torch.device("cpu"), cuda)] == ["CPUExecutionProvider"]
-    assert _providers(torch.device("cuda:1"), cuda)[0] == ("CUDAExecutionProvider", {"device_id": 1})
+    assert [name for name, _ in providers_for("cpu", cuda)] == ["CPUExecutionProvider"]
+    assert providers_for("cuda:1", cuda)[0] == ("CUDAExecutionProvider", {"device_id": 1})
     with pytest.raises(HyperArcError, match=r"device cuda:0: expected an ONNX Runtime for cuda, .*onnxruntime-gpu"):
-        _providers(torch.device("cuda:0"), ["CPUExecutionProvider"])
+        providers_for("cuda:0", ["CPUExecutionProvider"])
     with pytest.raises(HyperArcError, match=r"device mps: expected an ONNX Runtime for mps, .*; use cpu or cuda"):
-        _providers(torch.device("mps"), cuda)
+        providers_for("mps", cuda)
 
 
 def test_moving_it_opens_it_on_the_other_device(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -172,6 +172,18 @@ def test_marks_are_taken_back(run: Any, overlapped: dict[str, Any], sets: tuple[
     assert "web: expected a manifest with marks to take back" in run("overlap", *sets, "--undo").complaint()
 
 
+def test_comparing_again_makes_the_marks_anew(overlapped: dict[str, Any], written: Any, tmp_path: Path) -> None:
+    again = find_overlap(Path(overlapped["manifest"]), written[1], Comparison(), tmp_path, Show(quiet=True))
+    assert (again["people"], again["people_found"], again["faces_left_out"]) == (10, 2, 4)
+    manifest = read_manifest(again["manifest"])
+    assert reasons(manifest) == {
+        **{name: {""} for name in TRAIN},
+        "Bob Ray": {"overlap: named like ray_bob of judge"},
+        "Eva Núñez": {"overlap: named like Eva_Nunez of judge"},
+    }
+    assert [found.count for found in manifest.findings if "judge" in found.what] == [2]
+
+
 def test_marks_of_several_test_sets_add_up(run: Any, overlapped: dict[str, Any], tmp_path: Path, pictures: Any) -> None:
     other = write_faces(tmp_path / "other", {"Ann Lee": pictures[0]["Ann Lee"], "Zoe": pictures[0]["Max"]})
     done = run("overlap", overlapped["manifest"], other, "--out", tmp_path / "both", "--json")
@@ -261,9 +273,9 @@ def test_overlap_complains_clearly(run: Any, sets: tuple[Path, Path], artifact: 
 def test_people_are_embedded_in_parts(
     sets: tuple[Path, Path], artifact: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = compare(*sets, Comparison(artifact, 0.99), Show(quiet=True))
+    whole = compare(*map(open_faces, sets), Comparison(artifact, 0.99), Show(quiet=True))
     monkeypatch.setattr("hyperarc.commands.people._PART", 3)
-    parts = compare(*sets, Comparison(artifact, 0.99), Show(quiet=True))
+    parts = compare(*map(open_faces, sets), Comparison(artifact, 0.99), Show(quiet=True))
     assert whole.train.people.centers is not None
     assert parts.train.people.centers is not None
     np.testing.assert_allclose(whole.train.people.centers.vectors, parts.train.people.centers.vectors, atol=1e-5)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from hyperarc import unfinished as unfinished_file
 from hyperarc.data import packing as packing_file
 from hyperarc.data.drawn import draw_set
 from hyperarc.data.face_set import FaceSet, open_faces
@@ -387,12 +389,18 @@ def test_what_happens_between_two_starts(drawn: Path, tmp_path: Path, monkeypatc
     (content / begun[-1]).write_bytes(b"beyond what was known to be whole")
     state = tmp_path / ".a.unfinished" / "parts" / "progress.json"
     state.write_text(json.dumps({**json.loads(state.read_text()), "row": 5}))
+    elsewhere = shutil.copytree(drawn, tmp_path / "elsewhere" / drawn.name)
     for other, said in (
         (lambda: pack(faces, target, Packing("zip")), "begun otherwise: kind was folder, is zip"),
-        (lambda: pack(faces.with_manifest(faces.manifest.mark([0], "x")), target, PLAIN["folder"]), "faces was"),
+        (lambda: pack(faces.with_manifest(faces.manifest.mark([0], "x")), target, PLAIN["folder"]), "manifest was"),
+        (lambda: pack(open_faces(elsewhere), target, Packing("folder")), "sources was"),
     ):
         with pytest.raises(HyperArcError, match=said):
             other()
+    monkeypatch.setattr(unfinished_file, "version", lambda name: "0.0")
+    with pytest.raises(HyperArcError, match=r"hyperarc was [^ ]+, is 0\.0"):
+        pack(faces, target, Packing("folder"))
+    monkeypatch.undo()
     pack(faces, target, Packing("folder"))
     assert contents(target) == contents(drawn)
 

@@ -302,7 +302,9 @@ def test_upkeep_may_change_between_sittings(recipe_path: Path, recipe: Recipe) -
 
 def test_recipes_of_older_checkpoints_keep_their_digest(recipe_path: Path, recipe: Recipe) -> None:
     assert recipe_digest(recipe) == "bfa261767ab114c9"  # before there were samplers
-    for sampler in ("people.faces_per_person=2", "adaptive={}", "adaptive.floor=0.1"):
+    for sampler, digest in (("people.faces_per_person=2", "d6a4462d06dd283c"), ("adaptive={}", "a97c8a211eb78c46")):
+        assert recipe_digest(load_recipe(str(recipe_path), [f"data.sampler.{sampler}"])) == digest  # before shards
+    for sampler in ("people.faces_per_person=2", "adaptive={}", "adaptive.floor=0.1", "shards={}"):
         assert recipe_digest(load_recipe(str(recipe_path), [f"data.sampler.{sampler}"])) != recipe_digest(recipe)
 
 

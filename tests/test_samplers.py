@@ -338,7 +338,7 @@ def test_a_recipe_chooses_the_order() -> None:
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        ("data.sampler={people: {}, adaptive: {}}", "give either data.sampler.people or data.sampler.adaptive"),
+        ("data.sampler={people: {}, adaptive: {}}", "give only one of data.sampler.people, data.sampler.adaptive"),
         (
             "data.sampler.people.face_per_person=2",
             "unknown key 'data.sampler.people.face_per_person'; did you mean 'faces_per_person'?",

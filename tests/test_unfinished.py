@@ -5,10 +5,12 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
+from hyperarc import unfinished as unfinished_file
 from hyperarc.errors import HyperArcError
 from hyperarc.unfinished import Unfinished, continue_work
 
@@ -75,6 +77,27 @@ def test_a_failure_keeps_the_parts_and_another_plan_is_refused(tmp_path: Path) -
     assert (target / "file").read_text() == "1"
     with pytest.raises(HyperArcError, match="refused to overwrite"), continue_work(target, {}):
         pass
+
+
+def test_what_another_process_finished_meanwhile_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = tmp_path / "made.txt"
+    locked = unfinished_file._locked
+
+    def finished_before_the_lock(folder: Path, place: Path) -> AbstractContextManager[None]:
+        target.write_text("theirs")
+        return locked(folder, place)
+
+    monkeypatch.setattr(unfinished_file, "_locked", finished_before_the_lock)
+    with pytest.raises(HyperArcError, match="refused to overwrite"), continue_work(target, {}) as work:
+        work.content.write_text("ours")
+    assert target.read_text() == "theirs"
+
+
+def test_a_link_to_nothing_is_not_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "made").symlink_to(tmp_path / "disk-that-is-not-mounted")
+    with pytest.raises(HyperArcError, match="refused to overwrite"), continue_work(tmp_path / "made", {}) as work:
+        work.content.write_text("ours")
+    assert (tmp_path / "made").is_symlink()
 
 
 def test_a_damaged_plan_and_an_unwritable_place_are_told(tmp_path: Path) -> None:

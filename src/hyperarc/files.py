@@ -55,6 +55,17 @@ def write_beside(path: Path) -> Iterator[Path]:
         raise
 
 
+def require_absent(path: Path) -> None:
+    """Raise :class:`HyperArcError` where something stands already, be it a link to nothing.
+
+    Example:
+        >>> require_absent(Path("nowhere/faces.zip"))
+    """
+    if os.path.lexists(path):
+        mend = "remove it or name another place"
+        raise HyperArcError("refused to overwrite what stands there", where=path, mend=mend)
+
+
 def why_unwritten(error: OSError) -> str:
     """Why the system refused to write, in words."""
     return "the disk is full" if error.errno in _FULL else (error.strerror or str(error))

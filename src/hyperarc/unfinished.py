@@ -12,11 +12,12 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from hyperarc.errors import HyperArcError
-from hyperarc.files import flush, flush_folder, why_unwritten, write_beside
+from hyperarc.files import flush, flush_folder, require_absent, why_unwritten, write_beside
 
 try:
     import fcntl
@@ -70,7 +71,8 @@ def continue_work(target: Path, plan: Mapping[str, Any]) -> Iterator[Unfinished]
 
     Args:
         target: file or folder that must not exist yet.
-        plan: plain values on which the result depends: inputs and options. Parts made after another plan are not used.
+        plan: plain values on which the result depends: inputs and options. Parts made after another plan, or by another
+            version of HyperArc, are not used.
 
     Raises:
         HyperArcError: the target exists, the parts belong to another plan, another process is at it, or it cannot be
@@ -85,15 +87,13 @@ def continue_work(target: Path, plan: Mapping[str, Any]) -> Iterator[Unfinished]
         '0 1 4'
     """
     target = Path(target)
-    if target.exists():
-        raise HyperArcError(
-            "refused to overwrite what stands there", where=target, mend="remove it or name another place"
-        )
+    require_absent(target)
     folder = target.with_name(f".{target.name}.unfinished")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with _locked(folder, target):
-            _require_same_plan(folder, target, plan)
+            require_absent(target)  # another process may have finished it just now
+            _require_same_plan(folder, target, {**plan, "hyperarc": version("hyperarc")})
             work = Unfinished(folder)
             try:
                 yield work
@@ -103,8 +103,8 @@ def continue_work(target: Path, plan: Mapping[str, Any]) -> Iterator[Unfinished]
                 raise
             flush(work.content)
             os.replace(work.content, target)
-            shutil.rmtree(folder, ignore_errors=True)
             flush_folder(target.parent)
+        shutil.rmtree(folder, ignore_errors=True)  # Windows removes no file that is open, as the lock was
     except OSError as error:
         raise HyperArcError(
             f"could not be written: {why_unwritten(error)}", where=target, mend="start again; finished parts are kept"

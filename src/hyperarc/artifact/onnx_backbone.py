@@ -11,8 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from hyperarc.artifact.onnx_graph import OnnxGraph, one_line
-from hyperarc.errors import ArtifactError, HyperArcError
+from hyperarc.artifact.onnx_graph import OnnxGraph
+from hyperarc.errors import ArtifactError
+from hyperarc.onnx_session import one_line, open_session
 
 _FLOATS: dict[str, type[np.floating[Any]]] = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 _SIZES = range(16, 1025)  # px, as the contract allows
@@ -144,36 +145,7 @@ class OnnxBackbone(nn.Module):
 
 
 def _open_session(graph: OnnxGraph, device: torch.device) -> Any:
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise HyperArcError("ONNX models need onnxruntime", mend="pip install 'hyperarc[onnx]'") from error
-    providers = _providers(device, onnxruntime.get_available_providers())
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 4  # its errors are raised as well, its warnings are about declared shapes
-    try:
-        # else it starts anew on CPU when anything goes wrong, and prints that on standard output
-        session = onnxruntime.InferenceSession(graph.content, options, providers=providers, enable_fallback=0)
-    except Exception as error:  # the errors of ONNX Runtime share no class but this
-        raise ArtifactError(f"ONNX Runtime refuses it: {one_line(error)}", where=graph.where) from error
-    first = providers[0][0]
-    if session.get_providers()[0] != first:
-        raise HyperArcError(f"ONNX Runtime could not start its {first}", where=f"device {device}", mend="use cpu")
-    return session
-
-
-def _providers(device: torch.device, available: list[str]) -> list[tuple[str, dict[str, int]]]:
-    """The providers of ONNX Runtime for a device; it would quietly go on without one that is missing."""
-    cpu: tuple[str, dict[str, int]] = ("CPUExecutionProvider", {})
-    if device.type == "cpu":
-        return [cpu]
-    if device.type != "cuda" or "CUDAExecutionProvider" not in available:
-        raise HyperArcError(
-            f"expected an ONNX Runtime for {device.type}, this one has {', '.join(available)}",
-            where=f"device {device}",
-            mend="install onnxruntime-gpu" if device.type == "cuda" else "use cpu or cuda",
-        )
-    return [("CUDAExecutionProvider", {"device_id": device.index or 0}), cpu]
-
+    threads = torch.get_num_threads()
+    return open_session(
+        graph.content, device=str(device), threads=threads, where=graph.where, refused=ArtifactError
+    )

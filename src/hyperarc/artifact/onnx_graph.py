@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hyperarc.errors import ArtifactError, HyperArcError, nearest_names
+from hyperarc.onnx_session import one_line
 
 MOST_BYTES = 2**31 - 1  # what one protobuf message may hold
 _DEFAULT_DOMAIN = "ai.onnx"
@@ -207,8 +208,3 @@ def _length(entries: dict[str, str], place: Path, path: Path) -> int:
             mend="copy it again",
         )
     return length
-
-
-def one_line(error: Exception) -> str:
-    """What another package's error says, for the message of ours."""
-    return " ".join(str(error).split())[:300]

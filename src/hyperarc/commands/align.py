@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +26,7 @@ from hyperarc.faces.cutting import Cutting, cut_faces
 from hyperarc.faces.detection import open_detector
 from hyperarc.faces.face import Detector
 from hyperarc.faces.image import Pixels
+from hyperarc.faces.model_file import sha256_of
 from hyperarc.faces.template import open_template
 from hyperarc.unfinished import Unfinished, continue_work
 
@@ -70,9 +70,7 @@ def align(source: Path, target: Path, asked: Alignment, show: Show) -> dict[str,
     open_template(asked.cutting.template, asked.cutting.size)
     photos = open_photos(source)
     detector = open_detector(asked.detector)
-    plan = asdict(asked) | {"photos": str(source.absolute()), "names": _digest(photos)}
-    plan.pop("threads")
-    with continue_work(target, plan) as work:
+    with continue_work(target, _plan(photos, detector, asked)) as work:
         if work.resumed:
             show.note("going on with what an earlier start has left")
         work.content.mkdir(exist_ok=True)
@@ -117,19 +115,22 @@ def _look(photos: Photos, row: int, detector: Detector, asked: Alignment, folder
     """One photo or video: its crops are written, with a record for each, or one that says why there is none."""
     records: list[dict[str, Any]] = []
     photo = {"photo": photos.faces.reader.key(row), "person": photos.person(row), "found": 0, "doubts": ""}
-    try:
-        for time_s, picture in _pictures(photos, row, asked.every_s):
-            crops, found = cut_faces(picture, detector, asked.cutting)
-            for number, crop in enumerate(crops):
-                name = photos.stems[row] + ("" if time_s is None else f"+{time_s:09.3f}s")
-                name += f"+{number}" if asked.cutting.policy == "all" else ""
-                face = f"{name}.{asked.ending}"
-                _write(crop.pixels, folder / face, ENDINGS[asked.ending])
-                names = {"time_s": time_s, "face": face, "found": found}
-                records.append(photo | names | crop_record(crop, asked.cutting))
-    except DataError as error:
-        return [*records, photo | {"problem": f"unreadable: {error}"}]
-    return records or [photo | {"problem": NO_FACE}]
+    pictures = enumerate(_pictures(photos, row, asked.every_s))
+    while True:
+        try:  # only what is wrong with the photo is recorded; a detector that fails ends the work, to be gone on with
+            number, (time_s, picture) = next(pictures)
+        except StopIteration:
+            return records or [photo | {"problem": NO_FACE}]
+        except DataError as error:
+            return [*records, photo | {"problem": f"unreadable: {error}"}]
+        cut = cut_faces(picture, detector, asked.cutting)
+        stem = photos.stems[row] + ("" if time_s is None else f"+{number:06d}")
+        for place, crop in enumerate(cut.crops):
+            face = f"{stem}+{place}.{asked.ending}" if asked.cutting.policy == "all" else f"{stem}.{asked.ending}"
+            _write(crop.pixels, folder / face, ENDINGS[asked.ending])
+            names = {"time_s": time_s, "face": face, "found": cut.found}
+            records.append(photo | names | crop_record(crop, asked.cutting))
+        records += [photo | {"time_s": time_s, "found": cut.found, "problem": problem} for problem in cut.problems]
 
 
 def _pictures(photos: Photos, row: int, every_s: float) -> Iterator[tuple[float | None, Pixels]]:
@@ -148,8 +149,12 @@ def _write(pixels: Pixels, path: Path, kind: dict[str, Any]) -> None:
     path.write_bytes(buffer.getvalue())
 
 
-def _digest(photos: Photos) -> str:
-    return hashlib.sha256("\n".join(photos.stems).encode()).hexdigest()[:16]
+def _plan(photos: Photos, detector: Detector, asked: Alignment) -> dict[str, Any]:
+    """All that the crops depend on; of a detector's name the file behind it, which may be another one tomorrow."""
+    model = getattr(detector, "model", None)
+    plan = asdict(asked) | photos.faces.state() | {"model": None if model is None else sha256_of(model)}
+    plan.pop("threads")
+    return plan
 
 
 def _seeming_aligned(photos: Photos, table: pa.Table, cutting: Cutting) -> list[str]:
@@ -157,7 +162,8 @@ def _seeming_aligned(photos: Photos, table: pa.Table, cutting: Cutting) -> list[
     crops = crops_of(table)
     if not len(crops):
         return []
-    height, width = photos.faces.image(0).shape[:2] if not photos.is_video(0) else (0, 0)
+    row = photos.faces.manifest.table["face"].index(crops["photo"][0]).as_py()  # one that could be read
+    height, width = photos.faces.image(row).shape[:2] if not photos.is_video(row) else (0, 0)
     template = open_template(cutting.template, cutting.size)
     misfit = float(np.median(crops["misfit_px"].to_numpy()))
     if (height, width) != (template.height, template.width) or misfit > ALIGNED_PX:

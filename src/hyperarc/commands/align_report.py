@@ -102,7 +102,7 @@ def _doubtful(
 
 def _missed(photos: Photos, row_of: Mapping[str, int], table: pa.Table) -> list[Section]:
     missed = table.filter(pc.equal(table["problem"], NO_FACE))
-    broken = table.filter(pc.match_substring(table["problem"], "unreadable"))
+    broken = table.filter(pc.invert(pc.is_in(table["problem"], pa.array(["", NO_FACE], pa.large_string()))))
     sections = []
     if len(missed):
         records = missed.slice(0, SHOWN).to_pylist()
@@ -112,7 +112,7 @@ def _missed(photos: Photos, row_of: Mapping[str, int], table: pa.Table) -> list[
     if len(broken):
         rows = [(r["photo"], r["problem"].removeprefix("unreadable: ")) for r in broken.slice(0, 200).to_pylist()]
         tables = [Table(("photo", "why"), rows, f"{len(rows)} of {len(broken):,}")]
-        sections.append(Section("Unreadable photos", tables=tables))
+        sections.append(Section("Unreadable", tables=tables))
     return sections
 
 

@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from hyperarc.commands.aligned import doubt_alignment
 from hyperarc.commands.check_people import Artifact, compare_faces, twin_text
 from hyperarc.commands.show import Show
+from hyperarc.contract import Contract
 from hyperarc.data.checks.faults import Fault, FaultLimits, find_faults
 from hyperarc.data.checks.kinds import FEW, KINDS, SWAPPED, kind_names
 from hyperarc.data.checks.marks import taken_back, with_marks, without_marks
@@ -91,7 +93,7 @@ def check(data: Path, options: CheckOptions, out: Path | None, show: Show) -> di
     marking = options.marking  # an unknown kind is told of before the work
     faces = open_faces(data)
     checked = check_faces(faces, options, show)
-    folder = out or Path("runs") / f"check-{data.stem}"
+    folder = out or Path("runs") / f"check-{faces.name.replace('/', '-')}"
     after = checked.faces.manifest
     after.write(folder / FILES["manifest"])
     write_table(checked, marking, folder / FILES["table"])
@@ -129,7 +131,8 @@ def check_faces(faces: FaceSet, options: CheckOptions, show: Show) -> Checked:
     faults += alike.faults
     after = with_marks(seen, faults, options.marking)
     few = _few(after, options.min_faces)
-    findings = (*label_findings(start), *alike.findings, *start.findings)
+    doubt = doubt_alignment(faces.with_manifest(after), Contract())
+    findings = (*([doubt] if doubt else []), *label_findings(start), *alike.findings, *start.findings)
     return Checked(
         faces.with_manifest(with_marks(after, few, options.marking)),
         measured,

@@ -80,11 +80,15 @@ def compare_faces(
         return Alike(faults, same_people(People(names, centers), progress=tell).matches, told)
 
 
-def twin_text(match: Match) -> str:
-    """Why two people are probably one, in words."""
+def twin_words(match: Match) -> str:
+    """Why two people may be one, in words."""
     words = [word for word, true in (("looks like", match.looks_alike), ("named like", match.likeness > 0.0)) if true]
-    cosine = "" if math.isnan(match.cosine) else f", cosine {match.cosine:.2f}"
-    return " and ".join(words) + cosine
+    return " and ".join(words)
+
+
+def twin_text(match: Match) -> str:
+    """The same with their cosine, where there is one."""
+    return twin_words(match) + ("" if math.isnan(match.cosine) else f", cosine {match.cosine:.2f}")
 
 
 def _embedded(
@@ -104,6 +108,8 @@ def _embedded(
 def _crops(faces: FaceSet, rows: npt.NDArray[np.int64], encoder: Encoder) -> Iterator[Pixels]:
     with closing(read_crops(faces.reader, cut(rows, encoder.batch_size), encoder.contract, threads=2)) as batches:
         for batch in batches:
+            for error in batch.unreadable.values():  # it could be read a moment ago
+                raise error
             yield batch.crops
 
 

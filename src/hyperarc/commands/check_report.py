@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from hyperarc.commands.check_people import twin_text
+from hyperarc.commands.check_people import twin_words
 from hyperarc.data.checks.faults import Fault
 from hyperarc.data.checks.kinds import CONFLICT, COPY, KINDS, NEAR_COPY, SWAPPED, Kind
 from hyperarc.data.verification import UNREADABLE, Progress
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 FACES_SHOWN, PAIRS_SHOWN = 27, 24
 _TILE_PX = 112
+Tone = Literal["good", "bad", "plain"]
 _NAMES_SHOWN = 200
 _TWINS_SHOWN, _TWIN_FACES = 40, 5
 
@@ -149,9 +150,12 @@ def _kind_section(checked: Checked, kind: Kind) -> Section:
     if kind.name == UNREADABLE:
         rows = [(name, fault.detail) for name, fault in zip(_names(checked, faults), faults, strict=True)]
         return Section(kind.title, text, tables=[Table(["File", "Why"], rows[:_NAMES_SHOWN])])
-    shown = list(_spread(faults, PAIRS_SHOWN if faults[0].other >= 0 or kind.name == SWAPPED else FACES_SHOWN))
+    each = list(_once(faults))
+    shown = list(_spread(each, PAIRS_SHOWN if faults[0].other >= 0 or kind.name == SWAPPED else FACES_SHOWN))
     tiles = [_tile(checked, fault, name) for fault, name in zip(shown, _names(checked, shown), strict=True)]
-    caption = f"All {len(faults):,}" if len(shown) == len(faults) else f"{len(shown)} of {len(faults):,}, evenly spread"
+    what = "" if len(each) == len(faults) else " pairs"
+    caption = f"All {len(each):,}" if len(shown) == len(each) else f"{len(shown)} of {len(each):,}"
+    caption += what + ("" if len(shown) == len(each) else ", evenly spread")
     return Section(kind.title, text, image_strips=[Strip(caption, tiles)])
 
 
@@ -167,12 +171,14 @@ def _twins(checked: Checked) -> Section:
             [_small(checked.faces.image(row)) for row in faces_of[person][:_TWIN_FACES].tolist()]
             for person in (match.first, match.second)
         ]
-        captions = [f"{people[p]}, {len(faces_of[p]):,} faces" for p in (match.first, match.second)]
+        counts = {person: len(faces_of[person]) for person in (match.first, match.second)}
+        captions = [f"{people[person]}, {n:,} face{'s' * (n != 1)}" for person, n in counts.items()]
+        tone: Tone = "bad" if match.looks_alike else "plain"
         score = "" if math.isnan(match.cosine) else f"{match.cosine:.3f}"
-        rows.append(FaceToFace(sides[0], sides[1], captions[0], captions[1], score, twin_text(match), "bad"))
+        rows.append(FaceToFace(sides[0], sides[1], captions[0], captions[1], score, twin_words(match), tone))
     count = len(checked.twins)
     caption = f"All {count:,}" if count == len(rows) else f"The nearest {len(rows)} of {count:,}"
-    text = "Two labels that are probably one person, by their faces, their names or both. Nobody is left out for it."
+    text = "Two labels that may be one person, by their faces, their names or both. Nobody is left out for it."
     return Section("One person, two labels", text, side_by_side=[FacesToFaces(caption, rows)])
 
 
@@ -193,6 +199,15 @@ def _tile(checked: Checked, fault: Fault, name: str) -> Tile:
 
 def _names(checked: Checked, faults: Sequence[Fault]) -> list[str]:
     return checked.faces.manifest.faces(np.array([fault.row for fault in faults], np.int64))
+
+
+def _once(faults: Sequence[Fault]) -> Iterator[Fault]:
+    """Without those that tell of a pair the other way round."""
+    told = set()
+    for fault in faults:
+        if (fault.other, fault.row) not in told:
+            told.add((fault.row, fault.other))
+            yield fault
 
 
 def _spread(faults: Sequence[Fault], most: int) -> Iterator[Fault]:

@@ -1,4 +1,4 @@
-"""Two sets of faces compared person by person: opened, embedded, and who of one may stand in the other."""
+"""Two sets of faces compared person by person: embedded, and who of one may stand in the other."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy.typing as npt
 from hyperarc.artifact import open_artifact
 from hyperarc.commands.people import embed_people
 from hyperarc.commands.show import Show
-from hyperarc.data.face_set import FaceSet, open_faces
+from hyperarc.data.face_set import FaceSet
 from hyperarc.data.findings import Finding, finding
 from hyperarc.encoder import Encoder
 from hyperarc.errors import DataError
@@ -94,14 +94,14 @@ class Compared:
         return " and ".join(words for words, true in (("looks like", looks), ("named like", named)) if true)
 
 
-def compare(train: Path, test: Path, comparison: Comparison, show: Show) -> Compared:
-    """Open both sets, embed their people if there is an artifact, and compare them."""
+def compare(train: FaceSet, test: FaceSet, comparison: Comparison, show: Show) -> Compared:
+    """Embed the people of both sets if there is an artifact, and compare them."""
     encoder = None
     if comparison.artifact is None:
         show.note("no artifact given: people are compared by their names alone")
     else:
         encoder = open_artifact(comparison.artifact).encoder(device=comparison.device)
-    ours, theirs = (_party(open_faces(path), comparison, encoder, show) for path in (train, test))
+    ours, theirs = (_party(faces, comparison, encoder, show) for faces in (train, test))
     with show.progress("comparing people") as tell:
         result = overlap(ours.people, theirs.people, cosine=comparison.cosine, progress=tell)
     by_person: dict[int, list[Match]] = {}

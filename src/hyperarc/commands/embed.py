@@ -17,15 +17,14 @@ from numpy.typing import NDArray
 
 from hyperarc.artifact import open_artifact
 from hyperarc.commands.aligned import warn_unaligned
-from hyperarc.commands.pack import require_absent
 from hyperarc.commands.show import Show
 from hyperarc.data.crops import CropBatch, Rows, cut, read_crops
-from hyperarc.data.face_set import FaceSet, digest_of, open_faces
+from hyperarc.data.face_set import FaceSet, open_faces
 from hyperarc.data.findings import finding
 from hyperarc.data.formats.embedding_files import ARRAY, PARQUET, Part, table_beside, write_array, write_parquet
 from hyperarc.encoder import Encoder
 from hyperarc.errors import DataError
-from hyperarc.files import flush
+from hyperarc.files import flush, require_absent
 from hyperarc.unfinished import Unfinished, continue_work
 
 
@@ -109,8 +108,7 @@ def _plan(faces: FaceSet, encoder: Encoder, job: Job) -> dict[str, Any]:
     """All that the embeddings depend on; batches too, as sums of another length may round otherwise."""
     return {
         "contract": encoder.contract.digest,
-        "faces": digest_of(faces.manifest),
-        "sources": dict(faces.manifest.about.sources),
+        **faces.state(),
         "device": str(encoder.device),
         "batch_size": job.batch_size,
         "part_rows": job.part_rows,

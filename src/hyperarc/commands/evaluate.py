@@ -17,7 +17,9 @@ from hyperarc.commands.show import Show
 from hyperarc.data.crops import cut, read_crops
 from hyperarc.data.drawn.source import drawn_pairs
 from hyperarc.data.face_set import FaceSet, open_faces
+from hyperarc.data.formats.http_bytes import as_text, is_url
 from hyperarc.data.formats.pair_pack import PairPack
+from hyperarc.data.sources import is_there
 from hyperarc.encoder import Encoder
 from hyperarc.errors import DataError, HyperArcError, unknown_name
 from hyperarc.faces.image import Pixels
@@ -69,7 +71,8 @@ def require_files(evaluations: Sequence[Evaluation]) -> None:
     """Raise :class:`DataError` where faces or pairs are missing: better before a training than after it."""
     for evaluation in evaluations:
         for path in filter(None, (evaluation.faces, evaluation.pairs)):
-            if not expand_path(path).exists():
+            place = expand_path(path)
+            if not (is_there(place) or is_url(as_text(place))):
                 raise DataError(f"evaluation {evaluation.protocol}: nothing there", where=expand_path(path))
 
 

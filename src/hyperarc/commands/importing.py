@@ -14,12 +14,12 @@ from pydantic import ValidationError
 from hyperarc.artifact import save_onnx_artifact
 from hyperarc.artifact.onnx_backbone import OnnxBackbone
 from hyperarc.artifact.onnx_graph import read_graph
-from hyperarc.commands.pack import require_absent
 from hyperarc.commands.show import Show
 from hyperarc.contract import CONVENTIONS, Contract
 from hyperarc.encoder import Encoder
 from hyperarc.errors import ArtifactError, HyperArcError, unknown_name
 from hyperarc.faces.template import TEMPLATES
+from hyperarc.files import require_absent
 
 _TOLERANCE = 0.01  # of an embedding's length; half precision and other kernels stay far below
 

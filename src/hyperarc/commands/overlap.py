@@ -18,8 +18,13 @@ FILES = {"manifest": "faces.parquet", "table": "overlap.csv", "report": "report.
 
 
 def find_overlap(train: Path, test: Path, comparison: Comparison, out: Path | None, show: Show) -> dict[str, Any]:
-    """Compare two sets, write manifest, table and report, and return the facts."""
-    compared = compare(train, test, comparison, show)
+    """Compare two sets, write manifest, table and report, and return the facts.
+
+    Marks of an earlier comparison with the same test set are made anew, as another limit finds others.
+    """
+    ours, theirs = open_faces(train), open_faces(test)
+    start = ours.with_manifest(unmarked(ours.manifest, theirs.name))
+    compared = compare(start, theirs, comparison, show)
     folder = out or folder_of(compared.train.faces, compared.test.faces)
     after = marked(compared)
     told = _facts(compared, int((compared.train.faces.manifest.keep & ~after.keep).sum()))

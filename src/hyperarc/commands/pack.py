@@ -14,6 +14,7 @@ from hyperarc.data.face_set import open_faces
 from hyperarc.data.formats.pair_pack import write_pair_pack
 from hyperarc.data.packing import Packing, one_size, pack
 from hyperarc.errors import DataError
+from hyperarc.files import require_absent
 from hyperarc.protocols.pairs import Pairs
 
 PACK = ".bin"
@@ -70,12 +71,6 @@ def pack_pairs(protocol: Mapping[str, str | None], target: Path, show: Show) -> 
         show.note("the folds of the list are not kept: readers of a pack cut it into ten contiguous blocks")
     facts = {"target": str(target), "faces": len(pairs.faces()), "pairs": len(pairs)}
     return facts | {"folds_kept": _folds_survive(pairs)}
-
-
-def require_absent(target: Path) -> None:
-    """Raise :class:`DataError` where something stands already."""
-    if target.exists():
-        raise DataError("refused to overwrite what stands there", where=target, mend="remove it or name another place")
 
 
 def _folds_survive(pairs: Pairs) -> bool:

@@ -6,7 +6,7 @@ import csv
 from pathlib import Path
 from typing import Any
 
-from hyperarc.commands.pack import PACK, require_absent
+from hyperarc.commands.pack import PACK
 from hyperarc.commands.show import Show
 from hyperarc.data.face_set import open_faces
 from hyperarc.data.findings import Finding, finding
@@ -15,7 +15,7 @@ from hyperarc.data.packing import Packing, pack
 from hyperarc.data.verification import Progress
 from hyperarc.errors import DataError
 from hyperarc.faces.image import file_ending
-from hyperarc.files import write_beside
+from hyperarc.files import require_absent, write_beside
 
 _TOLD_EVERY = 256
 

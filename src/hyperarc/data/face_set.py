@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from hyperarc.data.formats.http_bytes import is_url
 from hyperarc.data.formats.parquet_file import holds_faces
 from hyperarc.data.manifest import Manifest, read_manifest
 from hyperarc.data.sources import Source, is_there, open_source
@@ -117,8 +119,24 @@ class FaceSet:
         """Only the faces that are not left out."""
         return self.with_manifest(self.manifest.kept())
 
+    def state(self) -> dict[str, Any]:
+        """What tells these faces from others, and from themselves after a change: for the plan of unfinished work.
 
-def open_faces(path: str | Path, *, name: str | None = None) -> FaceSet:
+        Returns:
+            Digests of the manifest and of size and time of change of the files, and where the sources are.
+        """
+        files = hashlib.sha256()
+        for source in self.sources:
+            for path in _files_of(source, self.manifest):
+                files.update(f"{path.name}:{_stamp_of(path)};".encode())
+        return {
+            "faces": digest_of(self.manifest),
+            "files": files.hexdigest()[:16],
+            "sources": dict(self.manifest.about.sources),
+        }
+
+
+def open_faces(path: str | Path, *, name: str | None = None, remote: bool = False) -> FaceSet:
     """The faces at ``path``: whatever :func:`open_source` opens, or a manifest with its marks.
 
     A manifest says where its sources were. One that is gone from there is looked for beside the manifest, so that a
@@ -127,6 +145,7 @@ def open_faces(path: str | Path, *, name: str | None = None) -> FaceSet:
     Args:
         path: what :func:`open_source` opens, or a manifest (``.parquet``).
         name: short name of the source; a manifest has names of its own.
+        remote: whether a manifest may name addresses to read from; a given address is read from in any case.
 
     Raises:
         DataError: nothing there, no faces in it, or a source of the manifest is gone.
@@ -144,7 +163,7 @@ def open_faces(path: str | Path, *, name: str | None = None) -> FaceSet:
     if place.suffix == MANIFEST and place.is_file() and not holds_faces(place):
         manifest = read_manifest(place)
         places = manifest.about.sources
-        return FaceSet(tuple(_again(name, places, place) for name in manifest.sources), manifest)
+        return FaceSet(tuple(_again(name, places, place, remote) for name in manifest.sources), manifest)
     source = open_source(path, name=name)
     return FaceSet((source,), source.scan())
 
@@ -168,16 +187,40 @@ def digest_of(manifest: Manifest) -> str:
     return content.hexdigest()[:16]
 
 
-def _again(name: str, places: Mapping[str, str], manifest: Path) -> Source:
+def _files_of(source: Source, manifest: Manifest) -> Iterator[Path]:
+    """The files of a source on this machine: its pictures, or the file or folder of files that holds them."""
+    root, place = getattr(source, "root", None), Path(getattr(source, "path", ""))
+    if root is not None:
+        rows = np.flatnonzero(manifest.column("source") == source.name)
+        for start in range(0, len(rows), 65536):
+            yield from (Path(root) / key for key in manifest.faces(rows[start : start + 65536]))
+    elif place.is_dir():
+        yield from sorted(path for path in place.iterdir() if path.is_file())
+    elif place.is_file():
+        yield place
+
+
+def _stamp_of(path: Path) -> tuple[int, int] | None:
+    try:
+        state = path.stat()
+    except OSError:  # whoever reads it says so
+        return None
+    return state.st_size, state.st_mtime_ns
+
+
+def _again(name: str, places: Mapping[str, str], manifest: Path, remote: bool) -> Source:
     if name not in places:
         raise DataError(f"does not say where its source {name!r} is", where=manifest, mend="scan the data again")
     place = places[name]
     for candidate in (place, str(manifest.absolute().parent / Path(place).name)):
-        if is_there(candidate):
+        if is_there(candidate) or (remote and is_url(candidate)):
             return open_source(candidate, name=name)
-    raise DataError(
-        f"its source {name!r} is gone: {place}", where=manifest, mend="put it back, or beside the manifest"
-    )
+    mend = "put it back, or beside the manifest"
+    if is_url(place):  # a file that was handed on must not make this machine reach out
+        raise DataError(
+            f"its source {name!r} is far away: {place}", where=manifest, mend=f"{mend}, or open_faces(..., remote=True)"
+        )
+    raise DataError(f"its source {name!r} is gone: {place}", where=manifest, mend=mend)
 
 
 def _by_code(sources: list[Source], manifest: Manifest) -> list[Source]:

@@ -32,7 +32,7 @@ import pyarrow.compute as pc
 
 from hyperarc.data.findings import Finding
 from hyperarc.data.marks import adding, changed_reasons, taking_back
-from hyperarc.data.parquet import SCHEMA, color_column, conform, read_table, write_table
+from hyperarc.data.parquet import SCHEMA, color_column, conform, points_of, read_table, values_of, write_table
 from hyperarc.data.row import About, Keys, Row
 from hyperarc.errors import DataError
 
@@ -79,10 +79,10 @@ class Manifest:
     def rows(self) -> Iterator[Row]:
         """All rows in order, made one at a time."""
         for batch in self.table.to_batches(max_chunksize=4096):
-            for record in batch.to_pylist():
-                points = record["landmarks"]
-                record["landmarks"] = None if points is None else np.array(points, np.float32).reshape(5, 2)
-                yield Row(**record)
+            points, known = points_of(batch.column("landmarks"))
+            columns = {name: values_of(batch.column(name)) for name in Row._fields if name != "landmarks"}
+            columns["landmarks"] = [one if there else None for one, there in zip(points, known, strict=True)]
+            yield from map(Row._make, zip(*(columns[name] for name in Row._fields), strict=True))
 
     def row(self, index: int) -> Row:
         """Row ``index``, from 0."""
@@ -116,11 +116,7 @@ class Manifest:
     @cached_property
     def landmarks(self) -> npt.NDArray[np.float32]:
         """float32 [rows, 5, 2] in pixels; NaN where unknown."""
-        column = self.table["landmarks"].chunk(0)
-        points = np.full((len(self), 10), np.nan, np.float32)
-        known = np.asarray(pc.is_valid(column).to_numpy(zero_copy_only=False), dtype=np.bool_)
-        points[known] = column.flatten().to_numpy(zero_copy_only=False).reshape(-1, 10)
-        return points.reshape(-1, 5, 2)
+        return points_of(self.table["landmarks"].chunk(0))[0]
 
     @cached_property
     def source_codes(self) -> npt.NDArray[np.int32]:

@@ -6,7 +6,6 @@ The work can be killed at any time: started again it goes on, and ends with the 
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import time
 from collections.abc import Callable
@@ -106,7 +105,7 @@ def pack(faces: FaceSet, target: Path, packing: Packing, stage: Stage = lambda w
         >>> open_faces(target).manifest.people
         ('ann', 'bob')
     """
-    plan = {**asdict(packing), "faces": _digest(faces.manifest), "version": 1}
+    plan = {**asdict(packing), **faces.state(), "manifest": _digest(faces.manifest)}
     with continue_work(target, plan) as work:
         kept, findings = _prepared(faces, packing, work, stage)
         writer_of = _writer_of(kept, packing)
@@ -208,30 +207,12 @@ def _write(
 
 
 def _digest(manifest: Manifest) -> str:
-    """Of all that decides what is written: each face, its source, person, marks, color and landmarks, row by row."""
+    """Of what decides what is written beside the faces themselves: people, marks, sizes and landmarks, row by row."""
     content = hashlib.sha256()
-    names = ("face", "source", "person", "color")
-    columns = {name: manifest.table[name].cast(pa.large_string()) for name in names}
-    columns |= {name: manifest.table[name] for name in ("keep", "landmarks", "width", "height")}
-    table = pa.table(columns)
-
-    with pa.ipc.new_stream(pa.PythonFile(_Hashed(content), "w"), table.schema) as stream:
-        stream.write_table(table, max_chunksize=65536)
+    content.update("\n".join((*manifest.people, *manifest.sources)).encode())
+    for column in (manifest.keep, manifest.column("width"), manifest.column("height"), manifest.landmarks):
+        content.update(np.ascontiguousarray(column).data)
     return content.hexdigest()[:16]
-
-
-class _Hashed(io.RawIOBase):
-    """Where what is written is hashed."""
-
-    def __init__(self, content: Any) -> None:
-        self._content = content
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: Any) -> int:
-        self._content.update(data)
-        return len(data)
 
 
 def _left_out(manifest: Manifest) -> tuple[Finding, ...]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hyperarc.data.face_set import FaceSet, open_faces
 from hyperarc.data.formats.layout import EXTENSIONS, leads_outside
-from hyperarc.data.sources import FolderSource
+from hyperarc.data.sources import FolderSource, open_source
 from hyperarc.errors import DataError
 
 LOOSE = "unknown"
@@ -48,8 +48,8 @@ class Photos:
 
 
 def open_photos(path: Path) -> Photos:
-    """The photos and videos of a folder, or the pictures of whatever else :func:`open_faces` opens; those marked to be
-    left out are left out.
+    """The photos and videos of a folder, or the pictures of whatever else :func:`open_faces` opens, such as a folder of
+    tar shards; those marked to be left out are left out.
 
     Raises:
         DataError: nothing there, no pictures in it, or a name that would lead out of a folder.
@@ -65,8 +65,7 @@ def open_photos(path: Path) -> Photos:
         >>> photos.stems, photos.person(2)
         (('ann/1.jpg', 'ann/1.png', 'unknown/party'), 'unknown')
     """
-    plain = path.is_dir() and not (path / "train.rec").exists()
-    if plain:
+    if path.is_dir() and isinstance(open_source(path), FolderSource):
         source = FolderSource(path, loose=LOOSE, endings=PHOTOS + VIDEOS)
         faces = FaceSet((source,), source.scan())
     else:
@@ -82,14 +81,17 @@ def open_photos(path: Path) -> Photos:
 
 
 def _stems(keys: list[str], persons: list[str]) -> tuple[str, ...]:
-    """The shortest names that are all different: without ending, with it, or with the folders around the photo."""
+    """The shortest names that are all different: without ending, with it, or with the folders around the photo.
+
+    ``IMG.JPG`` and ``img.png`` are told apart by their endings: the disks of Windows and macOS take them for one name.
+    """
     files = [key.rpartition("/")[2] for key in keys]
     short = [f"{person}/{_without_ending(file)}" for person, file in zip(persons, files, strict=True)]
     full = [f"{person}/{file}" for person, file in zip(persons, files, strict=True)]
     whole = [f"{person}/{key.replace('/', '+')}" for person, key in zip(persons, keys, strict=True)]
-    short_times, full_times = Counter(short), Counter(full)
+    short_times, full_times = Counter(map(str.casefold, short)), Counter(map(str.casefold, full))
     stems = tuple(
-        a if short_times[a] == 1 else b if full_times[b] == 1 else c
+        a if short_times[a.casefold()] == 1 else b if full_times[b.casefold()] == 1 else c
         for a, b, c in zip(short, full, whole, strict=True)
     )
     twice = [stem for stem, times in Counter(stems).items() if times > 1]

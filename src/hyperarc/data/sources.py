@@ -20,12 +20,13 @@ from PIL import Image
 from hyperarc.data.combination import combine
 from hyperarc.data.formats.face_list import ListSource
 from hyperarc.data.formats.folder_source import FolderSource, missing
+from hyperarc.data.formats.http_bytes import as_text, is_url
 from hyperarc.data.formats.layout import LAYOUT, is_hidden
 from hyperarc.data.formats.parquet_file import is_manifest, is_parquet, open_parquet, picture_column
 from hyperarc.data.formats.parquet_source import ParquetSource
 from hyperarc.data.formats.records import RECORDS, RecordSource
 from hyperarc.data.formats.split_records import SplitRecordSource
-from hyperarc.data.formats.tar_source import TarSource, is_pattern, is_tar
+from hyperarc.data.formats.tar_source import TarSource, is_pattern, is_tar, shard_paths
 from hyperarc.data.formats.text_list import is_text
 from hyperarc.data.formats.zip_source import ZipLimits, ZipSource
 from hyperarc.data.manifest import About, Manifest, manifest_of
@@ -129,7 +130,8 @@ def open_source(path: str | Path, *, name: str | None = None) -> Source:
     Args:
         path: a folder of person folders, a zip or tar of them, a folder or pattern of tar shards, a ``.rec`` or a
             folder that holds ``train.rec``, a Parquet file (or a folder of them) with pictures, or a list of faces.
-            ``LIST@FOLDER`` names the folder that the paths of a list start from.
+            ``LIST@FOLDER`` names the folder that the paths of a list start from. An ``http`` or ``https`` address of
+            a tar, or a pattern of addresses, is read from there.
         name: short name of the source; default from the path.
 
     Raises:
@@ -142,6 +144,8 @@ def open_source(path: str | Path, *, name: str | None = None) -> Source:
         ...     print(str(error).split(";")[0])
         nowhere/fases: expected a folder, zip, tar, .rec or list of faces, got nothing there
     """
+    if is_url(as_text(path)):
+        return TarSource(as_text(path), name=name)
     place = Path(path)
     if (place / RECORDS).is_file() or (place.suffix == ".rec" and place.is_file()):
         return RecordSource(place, name=name)
@@ -177,7 +181,7 @@ def is_there(path: str | Path) -> bool:
         False
     """
     listed = Path(str(path).rpartition("@")[0] or ".").is_file()
-    return Path(path).exists() or listed or is_pattern(str(path))
+    return Path(path).exists() or listed or (is_pattern(str(path)) and Path(shard_paths(str(path))[0]).exists())
 
 
 def _open_folder(folder: Path, name: str | None) -> Source:

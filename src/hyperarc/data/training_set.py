@@ -17,6 +17,7 @@ from hyperarc.data.findings import finding
 from hyperarc.data.manifest import Manifest
 from hyperarc.data.order import BatchOrder, Order
 from hyperarc.data.people_order import PeopleOrder
+from hyperarc.data.shard_order import ShardOrder, places_of
 from hyperarc.data.sources import Source
 from hyperarc.data.verification import verify_faces
 from hyperarc.errors import DataError
@@ -46,6 +47,9 @@ class TrainingSet:
             return PeopleOrder(self.kept.labels, batch_size, sampler.people.faces_per_person, seed)
         if sampler.adaptive is not None:
             return AdaptiveOrder(len(self.kept), batch_size, seed, sampler.adaptive)
+        if sampler.shards is not None:
+            shards, places = places_of(FaceSet(self.sources, self.kept), sampler.shards.window)
+            return ShardOrder(shards, places, batch_size, sampler.shards.window, seed)
         return BatchOrder(len(self.kept), batch_size, seed)
 
     def digest(self) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hyperarc.errors import DataError
 from hyperarc.faces.alignment import align
 from hyperarc.faces.choice import choose_faces
 from hyperarc.faces.face import Detector, Face
@@ -59,8 +60,23 @@ class Crop:
     doubts: tuple[str, ...]
 
 
-def cut_faces(photo: Pixels, detector: Detector, cutting: Cutting) -> tuple[list[Crop], int]:
-    """Aligned crops of the faces that the policy asks for, and how many faces the detector found.
+@dataclass(frozen=True, eq=False)
+class Cut:
+    """What came of a photo.
+
+    Attributes:
+        crops: of the faces that the policy asks for.
+        found: how many faces the detector saw.
+        problems: why faces that the policy asks for could not be cut out, such as landmarks all in one place.
+    """
+
+    crops: list[Crop]
+    found: int
+    problems: list[str]
+
+
+def cut_faces(photo: Pixels, detector: Detector, cutting: Cutting) -> Cut:
+    """Aligned crops of the faces that the policy asks for.
 
     Args:
         photo: uint8 [H, W, 3], RGB.
@@ -72,14 +88,18 @@ def cut_faces(photo: Pixels, detector: Detector, cutting: Cutting) -> tuple[list
         ...     def detect(self, image):
         ...         points = open_template("arcface_112").points * 2
         ...         return [Face([40, 40, 190, 210], points, 0.95), Face([0, 0, 100, 130], points / 2, 0.6)]
-        >>> crops, found = cut_faces(np.full((250, 250, 3), 90, np.uint8), Template(), Cutting())
-        >>> found, crops[0].pixels.shape, crops[0].doubts
+        >>> cut = cut_faces(np.full((250, 250, 3), 90, np.uint8), Template(), Cutting())
+        >>> cut.found, cut.crops[0].pixels.shape, cut.crops[0].doubts
         (2, (112, 112, 3), ('several faces: the second has 51 % of the area',))
     """
     faces = detector.detect(photo)
-    chosen = choose_faces(faces, photo.shape, cutting.policy)
-    crops = [_cut(photo, face, faces, cutting) for face in chosen]
-    return crops, len(faces)
+    crops, problems = [], []
+    for face in choose_faces(faces, photo.shape, cutting.policy):
+        try:
+            crops.append(_cut(photo, face, faces, cutting))
+        except DataError as error:
+            problems.append(f"a face that cannot be cut out: {error}")
+    return Cut(crops, len(faces), problems)
 
 
 def _cut(photo: Pixels, face: Face, faces: Sequence[Face], cutting: Cutting) -> Crop:

@@ -111,3 +111,21 @@ def bool_vector(value: Any, name: str, length: int) -> BoolArray:
         row = int(np.flatnonzero(~np.isin(flags, (0, 1)))[0])
         raise DataError(f"{name} holds {flags[row]!r} at row {row}, expected 0 or 1")
     return flags.astype(np.bool_)
+
+
+def label_numbers(**named: Any) -> tuple[IntArray, ...]:
+    """Labels of several lists as whole numbers from 0, equal where the labels are; shapes are kept.
+
+    Example:
+        >>> [numbers.tolist() for numbers in label_numbers(probes=["b", "a"], gallery=["b", "c"])]
+        [[1, 0], [1, 2]]
+    """
+    lists = {name: as_array(labels, name) for name, labels in named.items()}
+    kinds = {name: "numbers" if labels.dtype.kind in "iufb" else "names" for name, labels in lists.items()}
+    if len(set(kinds.values())) > 1:
+        told = ", ".join(f"{name} hold {kind}" for name, kind in kinds.items())
+        raise DataError(f"{told}; expected one kind of label")
+    _, numbers = np.unique(np.concatenate([labels.ravel() for labels in lists.values()]), return_inverse=True)
+    ends = np.cumsum([labels.size for labels in lists.values()])[:-1]
+    parts = np.split(numbers.astype(np.int64), ends)
+    return tuple(part.reshape(labels.shape) for part, labels in zip(parts, lists.values(), strict=True))

@@ -6,6 +6,7 @@ together, a tie between a genuine and an impostor score is one point of the curv
     FAR(t) = share of impostor scores >= t        TAR(t) = share of genuine scores >= t        FRR = 1 - TAR.
 
 Nothing is interpolated except the equal error rate, which exists on a step curve only between two points.
+ROC, DET, FAR, TAR and EER are those of ISO/IEC 19795-1 (there FMR, 1 - FNMR).
 Scores are similarities (cosines as a rule): larger means more alike; negate distances.
 """
 
@@ -17,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from hyperarc.errors import DataError
-from hyperarc.metrics.inputs import FloatArray, score_vector
+from hyperarc.metrics.inputs import FloatArray, as_array, score_vector
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +33,33 @@ class Roc:
     far: FloatArray
     tar: FloatArray
     thresholds: FloatArray
+
+    def tar_at_far(self, far: float) -> float:
+        """Highest TAR of the points whose FAR is at most ``far``; see :func:`tar_at_far`."""
+        _check_far(far)
+        return float(self.tar[np.searchsorted(self.far, far, side="right") - 1])
+
+    def rates_at(self, threshold: float) -> tuple[float, float]:
+        """FAR and TAR of the scores >= ``threshold``.
+
+        Example:
+            >>> roc([0.9, 0.4], [0.4, 0.1]).rates_at(0.3)
+            (0.5, 1.0)
+        """
+        row = np.searchsorted(-self.thresholds, -threshold, side="right") - 1
+        return float(self.far[row]), float(self.tar[row])
+
+    def eer(self) -> float:
+        """Equal error rate; see :func:`eer`."""
+        excess = self.far - (1.0 - self.tar)  # -1 where nothing is accepted, 1 where everything is
+        after = int(np.argmax(excess >= 0.0))
+        before = after - 1
+        weight = -excess[before] / (excess[after] - excess[before])
+        return float(self.far[before] + weight * (self.far[after] - self.far[before]))
+
+    def auc(self) -> float:
+        """Area under the curve, points joined by straight lines; see :func:`auc`."""
+        return float(np.sum(np.diff(self.far) * (self.tar[1:] + self.tar[:-1])) / 2.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,10 +113,19 @@ def det(genuine: Any, impostor: Any) -> Det:
     return Det(curve.far, 1.0 - curve.tar, curve.thresholds)
 
 
-def _highest_rejected(impostor: FloatArray, far: float) -> float:
-    """The impostor score that the threshold must exceed so that FAR <= ``far``; -inf when none must be."""
+def _check_far(far: float) -> None:
     if not 0.0 <= far <= 1.0:
         raise DataError(f"far should lie in 0..1, got {far!r}", mend="1e-3 is one false accept in a thousand")
+
+
+def highest_rejected(impostor: FloatArray, far: float) -> float:
+    """The impostor score that the threshold must exceed so that FAR <= ``far``; -inf when none must be.
+
+    Example:
+        >>> highest_rejected(np.array([0.5, 0.2, 0.1, 0.0]), 0.25)
+        0.2
+    """
+    _check_far(far)
     count = impostor.size
     allowed = min(int(far * count) + 1, count)
     # The product may round across an integer; the quotient is what a reader would compute, so it decides.
@@ -120,7 +157,7 @@ def tar_at_far(genuine: Any, impostor: Any, far: float) -> float:
         0.5
     """
     genuine, impostor = score_vector(genuine, "genuine"), score_vector(impostor, "impostor")
-    return float(np.mean(genuine > _highest_rejected(impostor, far)))
+    return float(np.mean(genuine > highest_rejected(impostor, far)))
 
 
 def threshold_at_far(genuine: Any, impostor: Any, far: float) -> float:
@@ -135,9 +172,57 @@ def threshold_at_far(genuine: Any, impostor: Any, far: float) -> float:
         inf
     """
     genuine, impostor = score_vector(genuine, "genuine"), score_vector(impostor, "impostor")
-    rejected = _highest_rejected(impostor, far)
+    rejected = highest_rejected(impostor, far)
     scores = np.concatenate([genuine, impostor])
     return float(np.min(scores, where=scores > rejected, initial=np.inf))
+
+
+def points_at_nearest_far(genuine: Any, impostor: Any, fars: Any) -> Roc:
+    """The point of the curve whose FAR is nearest to each target: the IJB rule of InsightFace's evaluation.
+
+    The rule of ``eval_ijbc.py`` (IJB-B and IJB-C 1:1), exactly: the curve is scikit-learn's ``roc_curve``, which leaves
+    out points where neither count turns (its second differences are zero; ``drop_intermediate``); of the points left
+    the one with the smallest ``|FAR - target|`` counts, of equally near ones the laxest. So the FAR may exceed the
+    target, by much when there are few impostors; compare with :func:`tar_at_far`, which never does.
+
+    Args:
+        genuine, impostor: scores [g] and [i].
+        fars: targets in 0..1, one or a list [m].
+
+    Returns:
+        The points [m] in the order of ``fars``, with the FAR and threshold that were really taken.
+
+    Raises:
+        DataError: bad scores (see :func:`roc`) or a target outside 0..1.
+
+    Example:
+        >>> points_at_nearest_far([0.9, 0.8, 0.3, 0.2], [0.5, 0.25, 0.1, 0.0], fars=[0.2]).far.tolist()
+        [0.25]
+    """
+    targets = score_vector(np.atleast_1d(as_array(fars, "fars")), "fars")
+    for target in targets.tolist():
+        _check_far(target)
+    genuine, impostor = score_vector(genuine, "genuine"), score_vector(impostor, "impostor")
+    curve = roc(genuine, impostor)
+    # The first point (nothing accepted) is always there; what may be dropped lies between the first and last score.
+    # Whole numbers, because shares that lie on one line need not do so in floating point.
+    far_turns = np.diff(np.rint(curve.far[1:] * impostor.size), 2)
+    tar_turns = np.diff(np.rint(curve.tar[1:] * genuine.size), 2)
+    kept = np.ones(curve.far.size, dtype=np.bool_)
+    kept[2:-1] = (far_turns != 0) | (tar_turns != 0)
+    rows = np.flatnonzero(kept)[::-1]
+    nearest = rows[[int(np.argmin(np.abs(curve.far[rows] - target))) for target in targets]]
+    return Roc(curve.far[nearest], curve.tar[nearest], curve.thresholds[nearest])
+
+
+def tar_at_nearest_far(genuine: Any, impostor: Any, fars: Any) -> FloatArray:
+    """TAR at the points of :func:`points_at_nearest_far`, [m]: what published IJB-B and IJB-C tables hold.
+
+    Example:
+        >>> tar_at_nearest_far([0.9, 0.8, 0.3, 0.2], [0.5, 0.25, 0.1, 0.0], fars=[0.2, 0.4]).tolist()
+        [0.75, 1.0]
+    """
+    return points_at_nearest_far(genuine, impostor, fars).tar
 
 
 def eer(genuine: Any, impostor: Any) -> float:
@@ -149,12 +234,7 @@ def eer(genuine: Any, impostor: Any) -> float:
         >>> eer([0.9, 0.3], [0.5, 0.1])
         0.5
     """
-    curve = roc(genuine, impostor)
-    excess = curve.far - (1.0 - curve.tar)  # -1 where nothing is accepted, 1 where everything is
-    after = int(np.argmax(excess >= 0.0))
-    before = after - 1
-    weight = -excess[before] / (excess[after] - excess[before])
-    return float(curve.far[before] + weight * (curve.far[after] - curve.far[before]))
+    return roc(genuine, impostor).eer()
 
 
 def auc(genuine: Any, impostor: Any) -> float:

@@ -11,6 +11,7 @@ from hyperarc.recipe.sections import (
     Recipe,
     Sampler,
     Schedule,
+    ShardSampler,
     SourceData,
     Training,
 )
@@ -26,6 +27,7 @@ __all__ = [
     "Recipe",
     "Sampler",
     "Schedule",
+    "ShardSampler",
     "SourceData",
     "Training",
 ]

@@ -69,16 +69,23 @@ class AdaptiveSampler(Frozen):
     warmup_epochs: int = Field(2, ge=0, description="epochs before weights move; at first all faces look like noise")
 
 
+class ShardSampler(Frozen):
+    """Faces nearly in the order in which they lie, for shards that are streamed from far away or from slow disks."""
+
+    window: int = Field(8192, ge=1, description="faces among which each one is shuffled; shards come in random order")
+
+
 class Sampler(Frozen):
     """How batches are put together; without one of these, a plain shuffle."""
 
     people: PeopleSampler | None = None
     adaptive: AdaptiveSampler | None = None
+    shards: ShardSampler | None = None
 
     @model_validator(mode="after")
     def _at_most_one(self) -> Sampler:
-        if self.people is not None and self.adaptive is not None:
-            raise ValueError("give either data.sampler.people or data.sampler.adaptive")
+        if sum(one is not None for one in (self.people, self.adaptive, self.shards)) > 1:
+            raise ValueError("give only one of data.sampler.people, data.sampler.adaptive and data.sampler.shards")
         return self
 
 

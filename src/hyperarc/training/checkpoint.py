@@ -127,6 +127,8 @@ def recipe_digest(recipe: Recipe) -> str:
             del content["head"][later]
     if recipe.data.sampler == Sampler():
         del content["data"]["sampler"]  # nor of this
+    elif recipe.data.sampler.shards is None:
+        del content["data"]["sampler"]["shards"]
     del content["data"]["augmentation"]["preset"]  # the sections say all
     if not recipe.data.augmentation.steps():
         del content["data"]["augmentation"]

@@ -5,7 +5,7 @@ constant term, each coefficient multiplied by its frequency and the whole brough
 cosine of two descriptors is the correlation of the thumbnails' gradients. All aligned faces share light and dark where
 eyes and mouth are, which makes plain thumbnails of different people alike; gradients are not.
 
-**Hash.** The signs of the 96 lowest frequencies. 16 bands of some of these bits each are looked up; who shares a band
+**Hash.** The signs of the 96 lowest frequencies. 24 bands of some of these bits each are looked up; who shares a band
 is a candidate. A mirror image changes the signs of the odd columns alone, so a band is looked up as the smaller of its
 value and that of its mirror image, and mirrored copies are found in the same way.
 """
@@ -23,7 +23,7 @@ from hyperarc.data.verification import Progress
 from hyperarc.faces.image import Pixels
 
 LIKENESS = 0.9
-_BITS, _BANDS, _NEIGHBOURS = 96, 16, 64
+_BITS, _BANDS, _NEIGHBOURS = 96, 24, 64
 _MOST_DIFFERENT = 26  # bits of 96; pairs of likeness 0.9 differ in 14 on average
 _BLOCK = 1 << 15
 

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from hyperarc.errors import DataError
 from hyperarc.files import stamp
 
+# Leaves the position in the file alone, so that threads and forked processes may share it; not everywhere there.
 _PREAD: Callable[[int, int, int], bytes] | None = getattr(os, "pread", None)
 
 
@@ -73,17 +74,17 @@ class LocalBytes:
 
     def read_at(self, offset: int, count: int) -> bytes:
         """The bytes from ``offset`` on, fewer than ``count`` at the end."""
-        if self._file is not None:
-            return self._read(self._file.fileno(), offset, count)
-        with self._lock:
-            file = self._file or self._open()
-            if self.keep_open:
-                self._file = file
         try:
-            return self._read(file.fileno(), offset, count)
-        finally:
-            if not self.keep_open:
-                file.close()
+            if self._file is not None and _PREAD is not None:
+                return _PREAD(self._file.fileno(), count, offset)
+            with self._lock:
+                file = self._file or self._open()
+                file.seek(offset)
+                data: bytes = file.read(count)
+                self._file = file if self.keep_open else file.close()
+                return data
+        except OSError as error:
+            raise DataError(f"cannot be read: {error.strerror}", where=self.path) from error
 
     def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_file": None, "_lock": None}
@@ -91,16 +92,6 @@ class LocalBytes:
     def __setstate__(self, state: dict[str, object]) -> None:
         self.__dict__.update(state)
         self._lock = threading.Lock()
-
-    def _read(self, handle: int, offset: int, count: int) -> bytes:
-        try:
-            if _PREAD is not None:  # leaves the file position alone, so forked processes may share the handle
-                return _PREAD(handle, count, offset)
-            with self._lock:
-                os.lseek(handle, offset, os.SEEK_SET)
-                return os.read(handle, count)
-        except OSError as error:
-            raise DataError(f"cannot be read: {error.strerror}", where=self.path) from error
 
     def _open(self) -> Any:
         try:

@@ -104,6 +104,12 @@ class ParquetSource:
         self.__dict__.update(state)
         self._lock = threading.Lock()
 
+    def places(self, faces: pa.Array) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """The file of each face, and its row."""
+        rows = self._table.rows(faces)
+        numbers = np.array([number for number, _ in self._file_of], np.int64)
+        return numbers[np.searchsorted(self._ends, rows, side="right")], rows
+
     def _where(self, face: str) -> Place:
         return Place(self.path, face)
 

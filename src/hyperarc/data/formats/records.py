@@ -108,7 +108,7 @@ class RecordSource:
         row = self._row(min(key, 2**63 - 1))
         if row is None:
             raise DataError("no such face in these records", where=self._where(face), mend="scan them again")
-        record: Record = self._file.record(int(self._index.offsets[row]), self._where(face))
+        record: Record = self._file.record(int(self._index.offsets[row]), Place(self.path, face))
         label = record.label[0]
         if not 0 <= label < EXACT or self._person(int(label)) != person:
             raise DataError(f"the record is of class {label:g}", where=self._where(face), mend="scan them again")

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import posixpath
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,10 +34,11 @@ _EXTRA = ("landmarks", "color")
 
 class TarIndex(NamedTuple):
     """All faces of some shards. ``table`` has the columns shard (number of it), face, offset, size, person, and perhaps
-    landmarks and color."""
+    landmarks and color; ``sizes`` are those that an index file tells of shards, in bytes."""
 
     table: pa.Table
     findings: tuple[Finding, ...] = ()
+    sizes: Mapping[str, int] = MappingProxyType({})
 
 
 def walk_shards(shards: Sequence[Bytes], prefixes: Sequence[str], source: str) -> TarIndex:
@@ -66,18 +68,18 @@ def walk_shards(shards: Sequence[Bytes], prefixes: Sequence[str], source: str) -
     return TarIndex(table, found)
 
 
-def write_index(index: TarIndex, sizes: dict[str, int], path: Path) -> None:
+def write_index(index: TarIndex, sizes: Mapping[str, int], path: Path) -> None:
     """Write the index of shards of these names and sizes in bytes."""
-    described = index.table.replace_schema_metadata({_METADATA: json.dumps(sizes).encode()})
+    described = index.table.replace_schema_metadata({_METADATA: json.dumps(dict(sizes)).encode()})
     pq.write_table(described, path, compression="zstd")
 
 
-def read_index(file: Any, shards: dict[str, int]) -> TarIndex | None:
+def read_index(file: Any, shards: Mapping[str, int | None]) -> TarIndex | None:
     """An index that fits shards of these names and sizes, in their order; None when it is of others.
 
     Args:
         file: path, or an Arrow buffer.
-        shards: name and size in bytes of each shard.
+        shards: name and size in bytes of each shard; of shards without a size, that of the index counts.
 
     Raises:
         DataError: it says that a face lies outside its shard.
@@ -85,8 +87,7 @@ def read_index(file: Any, shards: dict[str, int]) -> TarIndex | None:
     try:
         table = pq.read_table(file, use_threads=False)
         listed: Any = json.loads((table.schema.metadata or {})[_METADATA])
-        if any(listed.get(name) != size for name, size in shards.items()):
-            return None
+        sizes = {name: _listed_size(listed.get(name), size) for name, size in shards.items()}
         table.validate(full=True)
         table = _typed(table)
     except (pa.ArrowException, OSError, ValueError, KeyError, AttributeError):
@@ -97,12 +98,19 @@ def read_index(file: Any, shards: dict[str, int]) -> TarIndex | None:
     if len(shard) and not 0 <= shard.min() <= shard.max() < len(number_of):
         return None
     shard = number_of[shard]
-    ends = np.array([*shards.values(), 0], np.int64)[shard]  # of shards that are not wanted, -1, the last: 0
+    ends = np.array([*sizes.values(), 0], np.int64)[shard]  # of shards that are not wanted, -1, the last: 0
     inside = (offset >= 0) & (size >= 0) & (offset <= ends - size)
     if (~inside & (shard >= 0)).any():
         raise DataError("says that a face lies outside its shard", where=INDEX, mend="remove it, or pack again")
     table = table.set_column(table.column_names.index("shard"), "shard", pa.array(shard)).filter(pa.array(shard >= 0))
-    return TarIndex(table.replace_schema_metadata().combine_chunks()) if len(table) else None
+    return TarIndex(table.replace_schema_metadata().combine_chunks(), (), sizes) if len(table) else None
+
+
+def _listed_size(listed: Any, known: int | None) -> int:
+    """A shard's size, if the index says the same; else a ValueError."""
+    if not isinstance(listed, int) or not 0 <= listed < 2**62 or known not in (None, listed):
+        raise ValueError("of other shards")
+    return listed
 
 
 def _typed(table: pa.Table) -> pa.Table:

@@ -17,6 +17,7 @@ from hyperarc.faces.detectors.yunet import YuNet
 from hyperarc.faces.face import Detector, Face, check_photo
 from hyperarc.faces.image import Pixels
 from hyperarc.faces.overlap import suppress
+from hyperarc.onnx_session import one_line, open_session
 
 _YUNET = {f"{kind}_{stride}" for kind in ("cls", "obj", "bbox", "kps") for stride in (8, 16, 32)}
 _STRIDE = 32
@@ -53,16 +54,17 @@ class OnnxDetector:
         model: the ONNX file.
         min_score: faces below are left out.
         size: side of the square input in px, a multiple of 32; default the file's, and 640 where it takes any.
+        device: ``cpu``, ``cuda`` or ``cuda:1``.
 
     Raises:
         HyperArcError: ONNX Runtime is not installed, or the file takes another size.
         DataError: no such file, or other outputs.
     """
 
-    def __init__(self, model: Path, *, min_score: float = 0.5, size: int | None = None) -> None:
+    def __init__(self, model: Path, *, min_score: float = 0.5, size: int | None = None, device: str = "cpu") -> None:
         self.model = Path(model)
         self.min_score = min_score
-        self._session = _open(self.model)
+        self._session = open_session(self.model.read_bytes(), device=device, where=self.model)
         self._input = self._session.get_inputs()[0]
         self._shape = self._input_shape(size)
         outputs = self._run(np.zeros((*self._shape, 3), dtype=np.float32))
@@ -92,7 +94,7 @@ class OnnxDetector:
         try:
             outputs: list[Array] = self._session.run(None, {self._input.name: pixels.transpose(2, 0, 1)[None]})
         except Exception as error:  # ONNX Runtime has a class of its own for each kind of damage
-            raise DataError(f"ONNX Runtime cannot run it: {error}", where=self.model) from error
+            raise DataError(f"ONNX Runtime cannot run it: {one_line(error)}", where=self.model) from error
         return outputs
 
     def detect(self, image: Pixels) -> list[Face]:
@@ -120,18 +122,3 @@ def _unknown(path: Path, got: str) -> DataError:
         where=path,
         mend="of InsightFace's packs take det_10g.onnx, det_500m.onnx or a scrfd_..._bnkps.onnx",
     )
-
-
-def _open(path: Path) -> Any:
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise HyperArcError("ONNX Runtime is not installed", mend="pip install 'hyperarc[onnx]'") from error
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # files with a batch axis warn at every photo
-    try:
-        there = onnxruntime.get_available_providers()
-        providers = [name for name in ("CUDAExecutionProvider", "CPUExecutionProvider") if name in there]
-        return onnxruntime.InferenceSession(str(path), options, providers=providers)
-    except Exception as error:  # see OnnxDetector._run
-        raise DataError(f"ONNX Runtime cannot open it: {error}", where=path, mend="fetch the file again") from error

@@ -93,7 +93,7 @@ class YuNet:
     def _second_looks(self, photo: Pixels, found: Floats) -> Floats:
         confirmed = []
         for row in found:
-            side = max(row[2] - row[0], row[3] - row[1])
+            side = max(row[2] - row[0], row[3] - row[1], 1.0)  # less would be enlarged without bound
             x, y, half = (row[0] + row[2]) / 2, (row[1] + row[3]) / 2, side * _AROUND / 2
             window = tuple(round(v) for v in (x - half, y - half, x + half, y + half))
             for look_px, sure in _LOOKS:

@@ -57,11 +57,14 @@ def score_vector(value: Any, name: str) -> FloatArray:
     return scores
 
 
-def embedding_matrix(value: Any, name: str, *, ignore: BoolArray | None = None) -> npt.NDArray[np.floating[Any]]:
+def embedding_matrix(
+    value: Any, name: str, *, ignore: BoolArray | None = None, first_row: int = 0
+) -> npt.NDArray[np.floating[Any]]:
     """Embeddings [n, d] scaled to unit length; float32 stays float32, anything else becomes float64.
 
     Rows flagged in ``ignore`` come back as zeros whatever they held. Elsewhere a zero row has no direction,
-    so it is an error, as are NaN, infinity, an empty matrix or another number of dimensions.
+    so it is an error, as are NaN, infinity, an empty matrix or another number of dimensions. Errors count rows from
+    ``first_row``.
 
     Example:
         >>> embedding_matrix([[3.0, 4.0]], "probes").tolist()
@@ -79,12 +82,12 @@ def embedding_matrix(value: Any, name: str, *, ignore: BoolArray | None = None) 
     # vanishing.
     largest = np.abs(matrix).max(axis=1, keepdims=True)
     if not np.isfinite(largest).all():
-        row = int(np.flatnonzero(~np.isfinite(largest[:, 0]))[0])
+        row = first_row + int(np.flatnonzero(~np.isfinite(largest[:, 0]))[0])
         raise DataError(f"{name} holds a NaN or infinity in row {row}", mend="find out which face gave it")
     zero = largest[:, 0] == 0.0
     unexpected = zero if ignore is None else zero & ~ignore
     if unexpected.any():
-        row = int(np.flatnonzero(unexpected)[0])
+        row = first_row + int(np.flatnonzero(unexpected)[0])
         raise DataError(
             f"{name} is a zero vector in row {row}: it has no direction",
             mend="if no face was found there, say so in `absent`",

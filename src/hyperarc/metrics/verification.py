@@ -118,6 +118,21 @@ def _check_far(far: float) -> None:
         raise DataError(f"far should lie in 0..1, got {far!r}", mend="1e-3 is one false accept in a thousand")
 
 
+def accepts_allowed(count: int, far: float) -> int:
+    """How many of ``count`` impostor pairs may be accepted at ``far``.
+
+    Example:
+        >>> accepts_allowed(1000, 0.0029), accepts_allowed(1000, 0.003)
+        (2, 3)
+    """
+    _check_far(far)
+    allowed = min(int(far * count) + 1, count)
+    # The product may round across an integer; the quotient is what a reader would compute, so it decides.
+    while allowed / count > far:
+        allowed -= 1
+    return allowed
+
+
 def highest_rejected(impostor: FloatArray, far: float) -> float:
     """The impostor score that the threshold must exceed so that FAR <= ``far``; -inf when none must be.
 
@@ -125,15 +140,10 @@ def highest_rejected(impostor: FloatArray, far: float) -> float:
         >>> highest_rejected(np.array([0.5, 0.2, 0.1, 0.0]), 0.25)
         0.2
     """
-    _check_far(far)
-    count = impostor.size
-    allowed = min(int(far * count) + 1, count)
-    # The product may round across an integer; the quotient is what a reader would compute, so it decides.
-    while allowed / count > far:
-        allowed -= 1
-    if allowed == count:
+    allowed = accepts_allowed(impostor.size, far)
+    if allowed == impostor.size:
         return -np.inf
-    place = count - 1 - allowed
+    place = impostor.size - 1 - allowed
     return float(np.partition(impostor, place)[place])
 
 

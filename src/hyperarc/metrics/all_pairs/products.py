@@ -1,0 +1,191 @@
+"""Matrix products that sort out pairs: fast, in low precision, with a bound on how far a score may be off.
+
+A product works on lowered vectors x', y' (rounded to bf16 or to whole numbers). By Cauchy and Schwarz
+
+    |x.y - x'.y'| = |(x - x').y + x'.(y - y')| <= |x - x'| |y| + |x'| |y - y'|,
+
+and the lengths on the right are measured, so the bound holds for any vectors. What the product itself rounds comes on
+top: nothing for whole numbers; d u / (1 - d u) |x'| |y'| for fp32 sums in any order (Higham 2002, section 3.1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+UNIT = 1.0 + 1e-6  # longest length of a unit vector in fp32
+SLACK = 1e-6  # for thresholds turned into the product's own units
+
+
+@dataclass(frozen=True, eq=False)
+class Lowered:
+    """Vectors as a product wants them.
+
+    Attributes:
+        values: the numbers, as the product keeps them.
+        step: what one unit of them is worth.
+        residual: length of the longest of what was rounded off the vectors.
+    """
+
+    values: Any
+    step: float
+    residual: float
+
+
+class Fp32:
+    """The product in fp32.
+
+    Example:
+        >>> eye = torch.eye(2)
+        >>> product = Fp32(torch.device("cpu"))
+        >>> product.multiply(product.rows(eye), product.columns(eye), slice(0, 1)).tolist()
+        [[1.0, 0.0]]
+    """
+
+    name = "fp32"
+    rounding = 2.0**-24  # of every sum
+    last_rounding = 0.0  # of the result
+
+    def __init__(self, device: torch.device) -> None:
+        self.setting = "medium" if device.type == "cpu" and _medium_is_fp32() else "highest"
+
+    def rows(self, unit: Tensor) -> Lowered:
+        """Unit vectors [n, d] for the left side."""
+        return Lowered(unit, 1.0, 0.0)
+
+    def columns(self, unit: Tensor) -> Lowered:
+        """Unit vectors [m, d] for the right side."""
+        return self.rows(unit)
+
+    def multiply(self, rows: Lowered, columns: Lowered, part: slice) -> Tensor:
+        """Products of some rows with all columns, fp32 or int32; times both steps they are about the scores."""
+        with _matmul_setting(self.setting):
+            return torch.mm(rows.values[part], columns.values.T)
+
+    def bound(self, rows: Lowered, columns: Lowered, dim: int) -> float:
+        """How far a score may lie from what ``multiply`` gives, times both steps."""
+        sums = dim * self.rounding / (1.0 - dim * self.rounding)
+        left, right = UNIT + rows.residual, UNIT + columns.residual  # longest lowered vectors
+        lowering = rows.residual * UNIT + left * columns.residual
+        return lowering + (sums + self.last_rounding) * left * right + SLACK
+
+
+class Bf16(Fp32):
+    """The product of vectors rounded to bf16, summed in fp32; on the CPU the result is rounded to bf16 too."""
+
+    name = "bf16"
+    # tensor cores cut off instead of rounding (Fasi et al., Numerical behavior of NVIDIA tensor cores, 2021)
+    rounding = 2.0**-22
+
+    def __init__(self, device: torch.device) -> None:
+        self.cuda = device.type == "cuda"
+        self.last_rounding = 0.0 if self.cuda else 2.0**-8
+
+    def rows(self, unit: Tensor) -> Lowered:
+        """Unit vectors [n, d] rounded to bf16."""
+        values = unit.bfloat16()
+        return Lowered(values, 1.0, _residual(unit, values, 1.0))
+
+    def multiply(self, rows: Lowered, columns: Lowered, part: slice) -> Tensor:
+        """Products of some rows with all columns, fp32."""
+        if self.cuda:
+            return torch.mm(rows.values[part], columns.values.T, out_dtype=torch.float32)
+        return torch.mm(rows.values[part], columns.values.T).float()
+
+
+class Int8(Fp32):
+    """The product of vectors rounded to whole numbers in -127..127, summed exactly."""
+
+    name = "int8"
+    rounding = 0.0
+
+    def __init__(self, device: torch.device) -> None:
+        pass
+
+    def rows(self, unit: Tensor) -> Lowered:
+        """Unit vectors [n, d] in steps of their largest entry / 127, padded with zeros to a multiple of 8."""
+        whole, step, residual = _whole(unit, 127)
+        return Lowered(torch.nn.functional.pad(whole.to(torch.int8), (0, -unit.shape[1] % 8)), step, residual)
+
+    def columns(self, unit: Tensor) -> Lowered:
+        """As the rows, with zero vectors up to a multiple of 8, which the device's product wants."""
+        right = self.rows(unit)
+        padded = torch.nn.functional.pad(right.values, (0, 0, 0, -len(unit) % 8))
+        return Lowered((padded.T, len(unit)), right.step, right.residual)
+
+    def multiply(self, rows: Lowered, columns: Lowered, part: slice) -> Tensor:
+        """Products of some rows with all columns, int32."""
+        right, count = columns.values
+        left = rows.values[part]
+        height = len(left)
+        left = torch.nn.functional.pad(left, (0, 0, 0, max(0, 17 - height)))  # cuBLAS takes 17 rows and more
+        return torch._int_mm(left, right)[:height, :count]
+
+
+class OffsetInt8(Int8):
+    """int8 for processors that multiply unsigned by signed bytes, by oneDNN.
+
+    AVX2, and AVX-512 without VNNI, add two neighboring products in 16 bits. These hold 2 x 127 x 127 but not
+    2 x 255 x 127, so the left side has 7 bits: -63..63, stored with 64 added, which oneDNN takes off again.
+    """
+
+    def rows(self, unit: Tensor) -> Lowered:
+        """Unit vectors [n, d] in steps of their largest entry / 63, with 64 added."""
+        whole, step, residual = _whole(unit, 63)
+        return Lowered((whole + 64).to(torch.uint8), step, residual)
+
+    def columns(self, unit: Tensor) -> Lowered:
+        """Unit vectors [m, d] in steps of their largest entry / 127, packed by oneDNN."""
+        whole, step, residual = _whole(unit, 127)
+        return Lowered(torch.ops.onednn.qlinear_prepack(whole.to(torch.int8), [1024, unit.shape[1]]), step, residual)
+
+    def multiply(self, rows: Lowered, columns: Lowered, part: slice) -> Tensor:
+        """Products of some rows with all columns: whole numbers below 2^24 (d up to 1024), exact in fp32."""
+        one, zero = torch.ones(1), torch.zeros(1, dtype=torch.int64)
+        result: Tensor = torch.ops.onednn.qlinear_pointwise(
+            rows.values[part], 1.0, 64, columns.values, one, zero, None, 1.0, 0, torch.float32, "none", [], "none"
+        )
+        return result
+
+
+def _whole(unit: Tensor, levels: int) -> tuple[Tensor, float, float]:
+    step = float(unit.abs().max()) / levels
+    whole = (unit / step).round_().clamp_(-levels, levels)
+    return whole, step, _residual(unit, whole, step)
+
+
+def _residual(unit: Tensor, values: Tensor, step: float) -> float:
+    """Largest distance of a vector from what stands for it, measured in fp64."""
+    parts = zip(unit.split(2048), values.split(2048), strict=True)
+    return max(float((part.double() * step - true.double()).norm(dim=1).max()) for true, part in parts) + 1e-12
+
+
+@contextmanager
+def _matmul_setting(name: str) -> Iterator[None]:
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision(name)
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+@cache
+def _medium_is_fp32() -> bool:
+    """Whether torch's "medium" products, twice as fast with AVX-512 on AMD processors, really are fp32 here.
+
+    With AMX they are made in bf16, with an error of 1e-3.
+    """
+    if not torch.backends.cpu.get_cpu_capability().startswith("AVX512"):
+        return False
+    generator = torch.Generator().manual_seed(0)
+    a, b = (torch.nn.functional.normalize(torch.randn(256, 512, generator=generator)) for _ in range(2))
+    with _matmul_setting("medium"):
+        off = (torch.mm(a, b.T).double() - a.double() @ b.double().T).abs().max()
+    return float(off) < 1e-5

@@ -1,0 +1,204 @@
+"""One pass over the pairs: multiply, sort out, score exactly what lies near a window, count."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hyperarc.errors import HyperArcError
+from hyperarc.metrics.all_pairs.counts import Counts
+from hyperarc.metrics.all_pairs.layout import Cell, Layout, Side, matches
+from hyperarc.metrics.all_pairs.products import Fp32, Lowered
+from hyperarc.metrics.all_pairs.scores import exact_scores
+from hyperarc.metrics.all_pairs.selection import count_above, places_above_limits, places_between, row_tops
+from hyperarc.metrics.all_pairs.tally import Scores
+from hyperarc.metrics.inputs import IntArray
+
+TILE = {"cpu": (1024, 4096), "cuda": (8192, 8192)}  # scores at a time: on the CPU they stay in the cache
+OUT = -4.0  # what stands for the score of a pair that is no impostor
+SPARE_MB = 256.0  # for scores, the sample and what Python needs
+
+
+class Block:
+    """Unit vectors of neighboring faces, with what the product makes of them.
+
+    Args:
+        unit: [n, d] fp32 on the device.
+        product: what will multiply them.
+        width: columns of a tile.
+    """
+
+    def __init__(self, unit: Tensor, product: Fp32, width: int) -> None:
+        self.unit, self.product, self.width = unit, product, width
+
+    @cached_property
+    def rows(self) -> Lowered:
+        """As left side."""
+        return self.product.rows(self.unit)
+
+    @cached_property
+    def columns(self) -> list[Lowered]:
+        """As right side, in tiles."""
+        return [self.product.columns(part) for part in self.unit.split(self.width)]
+
+
+class Tile:
+    """A rectangle of pairs.
+
+    Args:
+        blocks: of probes and of the other side.
+        column: which tile of the other block.
+        part: which rows.
+    """
+
+    def __init__(self, blocks: tuple[Block, Block], column: int, part: slice) -> None:
+        left, right = blocks
+        lowered = right.columns[column]
+        self.rows, self.columns = left.unit[part], right.unit.split(right.width)[column]
+        self.raw = left.product.multiply(left.rows, lowered, part)
+        self.scale = left.rows.step * lowered.step
+        self.slack = left.product.bound(left.rows, lowered, left.unit.shape[1])
+
+    def leave_out(self, r: IntArray, c: IntArray) -> None:
+        """These pairs are no impostors."""
+        places = (torch.from_numpy(r).to(self.raw.device), torch.from_numpy(c).to(self.raw.device))
+        self.raw[places] = self._out()
+
+    def leave_out_below_diagonal(self, ahead: int) -> None:
+        """Leave out the pairs whose column, ``ahead`` of the row, is not behind it."""
+        height, width = self.raw.shape
+        device = self.raw.device
+        r, c = torch.arange(height, device=device)[:, None], torch.arange(width, device=device)
+        self.raw.masked_fill_(c + ahead <= r, self._out())
+
+    def _out(self) -> float:
+        out = OUT / self.scale
+        return out if self.raw.is_floating_point() else int(out)
+
+    def scores(self, r: IntArray, c: IntArray) -> Scores:
+        """Exact scores of some pairs; a product less precise than its bound is found out here."""
+        exact = exact_scores(self.rows, self.columns, r, c)
+        if r.size:
+            places = (torch.from_numpy(r).to(self.raw.device), torch.from_numpy(c).to(self.raw.device))
+            seen = self.raw[places].double().cpu().numpy() * self.scale
+            off = float(np.abs(seen - exact).max())
+            if off > self.slack:
+                raise HyperArcError(
+                    f"a matrix product on {self.raw.device} is off by {off:.2g}, more than its {self.slack:.2g}",
+                    mend="give precision='fp32', or another device",
+                )
+        return exact
+
+
+class Sweep:
+    """Counts cell after cell.
+
+    Args:
+        layout, counts: what to count, and where.
+        product: what sorts out the pairs.
+        device: where it works.
+        memory_mb: for blocks kept, tiles and scores.
+
+    Raises:
+        HyperArcError: too little memory for two blocks.
+    """
+
+    def __init__(
+        self, layout: Layout, counts: Counts, product: Fp32, device: torch.device, memory_mb: float = 1024.0
+    ) -> None:
+        self.layout, self.counts, self.product, self.device = layout, counts, product, device
+        self.height, self.width = TILE["cuda" if device.type == "cuda" else "cpu"]
+        tile_mb = 3 * 4 * self.height * self.width / 2**20
+        block_mb = 12 * min(layout.block, 1 << 30) * layout.dim / 2**20  # fp32, lowered twice, and on the way
+        self.kept = int((memory_mb - SPARE_MB - tile_mb) / block_mb)
+        if self.kept < 2:
+            needed = round(SPARE_MB + tile_mb + 2 * block_mb)
+            raise HyperArcError(f"memory_mb is {memory_mb:g}, too little for blocks of {layout.block} faces",
+                                mend=f"give at least {needed}")  # fmt: skip
+        self._blocks: OrderedDict[tuple[bool, int], Block] = OrderedDict()
+
+    def count(self, index: int) -> None:
+        """Count all pairs of a cell."""
+        cell = self.layout.cells[index]
+        side = self.layout.columns(cell.within)
+        probes = self._block(self.layout.probes, cell.row)
+        others = self._block(side, cell.column)
+        for start in range(0, len(probes.unit), self.height):
+            part = slice(start, min(start + self.height, len(probes.unit)))
+            for column in range(len(others.columns)):
+                row, first = cell.row + start, cell.column + column * self.width
+                if not cell.within or first + self.width > row:
+                    self._count_tile(cell, Tile((probes, others), column, part), row, first)
+        self.counts.done[index] = True
+
+    def _block(self, side: Side, start: int) -> Block:
+        key = (side is self.layout.probes, start)
+        if key not in self._blocks:
+            while len(self._blocks) >= self.kept:
+                self._blocks.popitem(last=False)
+            units = side.vectors.block(start, min(start + self.layout.block, len(side)))
+            self._blocks[key] = Block(torch.from_numpy(units).to(self.device), self.product, self.width)
+        self._blocks.move_to_end(key)
+        return self._blocks[key]
+
+    def _count_tile(self, cell: Cell, tile: Tile, row: int, column: int) -> None:
+        ahead = column - row
+        side = self.layout.columns(cell.within)
+        rows, columns = slice(row, row + len(tile.rows)), slice(column, column + len(tile.columns))
+        ids = None
+        if self.layout.probes.ids is not None and side.ids is not None:
+            ids = self.layout.probes.ids[rows], side.ids[columns]
+        for r, c in matches(self.layout.probes.labels[rows], side.labels[columns]):
+            counted = c + ahead > r if cell.within else np.ones(r.size, dtype=np.bool_)
+            if ids is not None:
+                counted &= ids[0][r] != ids[1][c]
+            self._count_genuine(cell, tile, row, column, (r[counted], c[counted]))
+            tile.leave_out(r, c)
+        for r, c in matches(*ids) if ids is not None else ():
+            tile.leave_out(r, c)
+        if cell.within and ahead < len(tile.rows):
+            tile.leave_out_below_diagonal(ahead)
+        self._count_impostors(cell, tile, row, column)
+        if self.counts.other.size:
+            best = self.counts.other
+            _keep_best(tile, best[rows])
+            if cell.within:
+                _keep_best(tile, best[columns], across=True)
+
+    def _count_genuine(self, cell: Cell, tile: Tile, row: int, column: int, places: tuple[IntArray, IntArray]) -> None:
+        r, c = places
+        scores = tile.scores(r, c)
+        self.counts.genuine.add(scores)
+        self.counts.lowest.add(scores, cell.within, r + row, c + column)
+        if self.counts.mate.size:
+            np.maximum.at(self.counts.mate, r + row, scores)
+            if cell.within:
+                np.maximum.at(self.counts.mate, c + column, scores)
+
+    def _count_impostors(self, cell: Cell, tile: Tile, row: int, column: int) -> None:
+        for k, window in enumerate(self.counts.plan.windows):
+            # a pair beyond these limits is sure to lie beyond the window
+            least = max(window.low - tile.slack, OUT / 2) / tile.scale
+            most = (window.high + tile.slack) / tile.scale
+            r, c = places_between(tile.raw, least, most)
+            scores = tile.scores(r, c)
+            sure = count_above(tile.raw, most) if np.isfinite(most) else 0
+            self.counts.above[k] += sure + np.count_nonzero(scores >= window.high)
+            self.counts.inside[k].add(scores[(scores >= window.low) & (scores < window.high)])
+            if np.isinf(most):
+                self.counts.hardest.add(scores, cell.within, r + row, c + column)
+
+
+def _keep_best(tile: Tile, best: Scores, *, across: bool = False) -> None:
+    """Raise each row's (or, across, each column's) best exact score to the best impostor of the tile."""
+    raw = tile.raw.T if across else tile.raw
+    tops = row_tops(raw) * tile.scale
+    hopeful = np.flatnonzero((tops > OUT / 2) & (tops + tile.slack > best))
+    if hopeful.size:
+        limits = np.maximum(tops[hopeful] - 2 * tile.slack, best[hopeful] - tile.slack) / tile.scale
+        r, c = places_above_limits(raw, hopeful, limits)
+        np.maximum.at(best, r, tile.scores(c, r) if across else tile.scores(r, c))

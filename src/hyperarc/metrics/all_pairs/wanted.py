@@ -1,0 +1,101 @@
+"""What is asked of the pairs, and how to go about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from hyperarc.errors import DataError, unknown_name
+
+PRECISIONS = ("auto", "fp32", "bf16", "int8")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is asked.
+
+    Attributes:
+        fars: false accept rates, each above 0 and below 1 (default 1e-3 to 1e-6).
+        hardest: how many of the impostor pairs most alike and of the genuine pairs least alike are listed (default 0).
+        identification: for every probe also its best mate and best impostor (default no).
+        probes_too: with a gallery, compare the probes among themselves as well, as Trillion-Pairs does (default no).
+        caution: factor on the width of the windows in which thresholds are expected (default 1). Where a sample misled,
+            :func:`count_pairs` sweeps again with more, and :func:`merge_counts` asks for shards with more.
+
+    Raises:
+        DataError: a rate outside its range, a negative number.
+    """
+
+    fars: tuple[float, ...] = (1e-3, 1e-4, 1e-5, 1e-6)
+    hardest: int = 0
+    identification: bool = False
+    probes_too: bool = False
+    caution: float = 1.0
+
+    def __post_init__(self) -> None:
+        for far in self.fars:
+            if not 0.0 < far < 1.0:
+                raise DataError(f"far should lie between 0 and 1, got {far!r}", mend="1e-6 is one in a million")
+        if self.hardest < 0 or self.caution < 1:
+            raise DataError(f"hardest should be 0 or more and caution 1 or more, got {self.hardest}, {self.caution}")
+
+
+@dataclass(frozen=True)
+class PairProgress:
+    """How far a sweep has come; ``str`` of it is one line.
+
+    Attributes:
+        pairs_done, pairs_total: of this process.
+        seconds: since it began, or went on.
+        pairs_per_s: of that time.
+    """
+
+    pairs_done: int
+    pairs_total: int
+    seconds: float
+    pairs_per_s: float
+
+    @property
+    def left_s(self) -> float:
+        """Seconds still to go at this pace."""
+        return (self.pairs_total - self.pairs_done) / max(self.pairs_per_s, 1e-9)
+
+    def __str__(self) -> str:
+        hours, seconds = divmod(round(self.left_s), 3600)
+        share = 100 * self.pairs_done / self.pairs_total
+        left = f"{hours}:{seconds // 60:02}:{seconds % 60:02} left"
+        return f"{share:.1f} % of {self.pairs_total:.3g} pairs, {self.pairs_per_s / 1e6:.0f} million/s, {left}"
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How to go about it; nothing here changes a number.
+
+    Attributes:
+        device: where matrices are multiplied (default "cpu").
+        precision: of the product that sorts out pairs; ``auto`` (default) measures which is fastest here.
+        memory_mb: for vectors and scores (default 1024).
+        counts_file: where counts are kept from time to time, so that a run that was stopped goes on (default: nowhere).
+        save_every_s: how often; this much work may be lost (default 30).
+        progress: called about once a second with a :class:`PairProgress`; ``print`` will do (default: nobody).
+
+    Raises:
+        DataError, UnknownNameError: a value that cannot be.
+    """
+
+    device: str | torch.device = "cpu"
+    precision: Literal["auto", "fp32", "bf16", "int8"] = "auto"
+    memory_mb: float = 1024.0
+    counts_file: str | Path | None = None
+    save_every_s: float = 30.0
+    progress: Callable[[PairProgress], None] | None = None
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise unknown_name("precision", self.precision, PRECISIONS)
+        if self.save_every_s < 0:
+            raise DataError(f"save_every_s should be 0 or more, got {self.save_every_s}")

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from hyperarc import metrics
@@ -141,6 +141,7 @@ class TestIsotonic:
 class TestBothMaps:
     @settings(max_examples=30, deadline=None)
     @given(genuine=SCORES, impostor=SCORES)
+    @example(genuine=[-3 / 7, -6 / 7, -6 / 7], impostor=[-5 / 7])  # equal means: the slope is rounding alone
     def test_never_falling_and_never_certain(self, fit: Any, genuine: list[float], impostor: list[float]) -> None:
         fitted = fit(*sorted((genuine, impostor), key=np.mean, reverse=True))
         shares = fitted.probability(np.linspace(-1, 1, 101))

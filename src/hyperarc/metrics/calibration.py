@@ -163,7 +163,7 @@ def fit_logistic(genuine: Any, impostor: Any, prior: float = 0.5) -> LogisticMap
     slope, offset = _newton((scores - middle) / spread, targets, shift)
     if slope < -1e-6:
         raise DataError("genuine scores are lower than impostor scores", mend="negate distances; check the labels")
-    slope = max(slope, 0.0) / spread
+    slope = slope / spread if slope > 1e-6 else 0.0  # so little is rounding: such a map would fall here and there
     return LogisticMap(float(prior), genuine.size, impostor.size, slope=slope, offset=offset - slope * middle - shift)
 
 

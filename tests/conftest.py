@@ -8,6 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
+
+# The same examples in every run, so that a run tells of the change and not of luck; HYPERARC_FULL=1 looks for new ones.
+settings.register_profile("same", derandomize=True)
+if os.environ.get("HYPERARC_FULL") != "1":
+    settings.load_profile("same")
 
 
 @pytest.fixture(scope="session")

@@ -33,6 +33,7 @@ from hyperarc.metrics.all_pairs import (
     layout,
     merge_counts,
     plan,
+    sample,
     sweep,
 )
 from hyperarc.metrics.all_pairs.counts import Counts
@@ -123,7 +124,7 @@ def same(a: AllPairs, b: AllPairs) -> bool:
 def small_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     """Plan with windows and a real sample even for a few thousand pairs, with small tiles and blocks."""
     monkeypatch.setattr(plan, "FEW", 0)
-    monkeypatch.setattr(plan, "LEAST_SAMPLED", 1 << 10)
+    monkeypatch.setattr(sample, "LEAST", 1 << 10)
     monkeypatch.setitem(sweep.TILE, "cpu", (32, 48))
     monkeypatch.setattr(choice, "WORTH_MEASURING", 0)
 

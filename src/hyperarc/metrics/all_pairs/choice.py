@@ -14,6 +14,7 @@ from hyperarc.metrics.all_pairs.products import Bf16, Fp32, Int8, OffsetInt8
 from hyperarc.metrics.all_pairs.scores import exact_scores
 
 MEASURED = 1024  # rows and columns of the product that is timed
+FAR_BEHIND = 6.0
 WORTH_MEASURING = 1 << 24  # pairs
 
 
@@ -34,8 +35,9 @@ def choose_product(precision: str, device: torch.device, layout: Layout, plan: P
     for kind in kinds:
         product = kind(device)
         rows, columns = product.rows(unit), product.columns(unit)
-        if _seconds(lambda: product.multiply(rows, columns, slice(0, 32)), 1) > least * len(unit) ** 2:  # noqa: B023
-            continue  # slower for 32 rows than another for all
+        few = _seconds(lambda: product.multiply(rows, columns, slice(0, 32)), 2) / 32 / len(unit)  # noqa: B023
+        if few > FAR_BEHIND * least:
+            continue  # processors without instructions for it take many times as long
         seconds = _seconds(lambda: product.multiply(rows, columns, slice(None))) / len(unit) ** 2  # noqa: B023
         seconds += _share_in_doubt(plan, product.bound(rows, columns, layout.dim)) * scoring
         if seconds < least:

@@ -77,15 +77,16 @@ class Fp32:
 
 
 class Bf16(Fp32):
-    """The product of vectors rounded to bf16, summed in fp32; on the CPU the result is rounded to bf16 too."""
+    """The product of vectors rounded to bf16, summed in fp32; on the CPU the result is rounded too."""
 
     name = "bf16"
     # tensor cores cut off instead of rounding (Fasi et al., Numerical behavior of NVIDIA tensor cores, 2021)
     rounding = 2.0**-22
 
     def __init__(self, device: torch.device) -> None:
-        self.cuda = device.type == "cuda"
-        self.last_rounding = 0.0 if self.cuda else 2.0**-8
+        version = tuple(int(part) for part in torch.__version__.split(".")[:2])
+        self.wide = device.type == "cuda" and version >= (2, 8)  # the result in fp32
+        self.last_rounding = 0.0 if self.wide else 2.0**-8
 
     def rows(self, unit: Tensor) -> Lowered:
         """Unit vectors [n, d] rounded to bf16."""
@@ -94,7 +95,7 @@ class Bf16(Fp32):
 
     def multiply(self, rows: Lowered, columns: Lowered, part: slice) -> Tensor:
         """Products of some rows with all columns, fp32."""
-        if self.cuda:
+        if self.wide:
             return torch.mm(rows.values[part], columns.values.T, out_dtype=torch.float32)
         return torch.mm(rows.values[part], columns.values.T).float()
 

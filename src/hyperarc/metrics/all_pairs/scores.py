@@ -41,7 +41,8 @@ def exact_scores(rows: Tensor, columns: Tensor, r: IntArray, c: IntArray) -> Sco
         return np.empty(0, dtype=np.float32)
     first, last = int(r.min()), int(r.max()) + 1
     if r.size * DENSE > (last - first) * len(columns):
-        dots = (rows[first:last].double() @ columns.double().T).cpu().numpy()[r - first, c]
+        places = tuple(torch.from_numpy(p).to(rows.device) for p in (r - first, c))
+        dots = (rows[first:last].double() @ columns.double().T)[places].cpu().numpy()
     elif rows.device.type == "cpu":
         dots = _gathered(rows.numpy(), columns.numpy(), r, c)
     else:

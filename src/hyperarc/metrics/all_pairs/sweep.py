@@ -101,19 +101,21 @@ class Sweep:
         layout, counts: what to count, and where.
         product: what sorts out the pairs.
         device: where it works.
-        memory_mb: for blocks kept, tiles and scores.
+        memory_mb: for blocks kept, tiles and scores; None as told in Execution.
 
     Raises:
         HyperArcError: too little memory for two blocks.
     """
 
     def __init__(
-        self, layout: Layout, counts: Counts, product: Fp32, device: torch.device, memory_mb: float = 1024.0
+        self, layout: Layout, counts: Counts, product: Fp32, device: torch.device, memory_mb: float | None = None
     ) -> None:
         self.layout, self.counts, self.product, self.device = layout, counts, product, device
         self.height, self.width = TILE["cuda" if device.type == "cuda" else "cpu"]
+        if memory_mb is None:
+            memory_mb = torch.cuda.mem_get_info(device)[0] / 2**21 if device.type == "cuda" else 1024.0
         tile_mb = 3 * 4 * self.height * self.width / 2**20
-        block_mb = 12 * min(layout.block, 1 << 30) * layout.dim / 2**20  # fp32, lowered twice, and on the way
+        block_mb = 12 * layout.block * layout.dim / 2**20  # fp32, lowered twice, and on the way
         self.kept = int((memory_mb - SPARE_MB - tile_mb) / block_mb)
         if self.kept < 2:
             needed = round(SPARE_MB + tile_mb + 2 * block_mb)

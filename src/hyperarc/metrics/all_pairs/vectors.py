@@ -90,7 +90,14 @@ class Vectors:
 
     def picked(self, rows: IntArray) -> npt.NDArray[np.float32]:
         """Unit vectors of single rows."""
-        return np.concatenate([self.block(row, row + 1) for row in rows.tolist()])
+        raw = np.concatenate([self.raw(row, row + 1) for row in rows.tolist()])
+        self._let_go()
+        try:
+            return embedding_matrix(raw.astype(np.float64), self.name).astype(np.float32)
+        except DataError:
+            for row in rows.tolist():
+                self.block(row, row + 1)  # tells the row by its true number
+            raise
 
     def digest(self) -> str:
         """Digest of shape and content."""

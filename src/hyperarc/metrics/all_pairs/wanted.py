@@ -78,9 +78,9 @@ class Execution:
     Attributes:
         device: where matrices are multiplied (default "cpu").
         precision: of the product that sorts out pairs; ``auto`` (default) measures which is fastest here.
-        memory_mb: for vectors and scores (default 1024).
+        memory_mb: for vectors and scores on the device (default 1024 on the CPU, else half of what is free).
         counts_file: where counts are kept from time to time, so that a run that was stopped goes on (default: nowhere).
-        save_every_s: how often; this much work may be lost (default 30).
+        save_every_s: how often, between cells of at most 2.7e8 pairs (default 30); so much work may be lost.
         progress: called about once a second with a :class:`PairProgress`; ``print`` will do (default: nobody).
 
     Raises:
@@ -89,7 +89,7 @@ class Execution:
 
     device: str | torch.device = "cpu"
     precision: Literal["auto", "fp32", "bf16", "int8"] = "auto"
-    memory_mb: float = 1024.0
+    memory_mb: float | None = None
     counts_file: str | Path | None = None
     save_every_s: float = 30.0
     progress: Callable[[PairProgress], None] | None = None

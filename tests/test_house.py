@@ -19,13 +19,13 @@ FLOORS = {
     "errors": 0, "files": 0, "unfinished": 0, "geometry": 0, "registry": 0, "contract": 0, "recipe": 0,
     "recipes": 0, "report": 0, "metrics": 0, "parallel": 0, "onnx_session": 0,
     "margins": 1, "heads": 1, "backbones": 1, "faces": 1, "data": 1, "encoder": 1, "artifact": 1,
-    "training": 2, "protocols": 2, "purification": 2,
+    "training": 2, "protocols": 2, "purification": 2, "inversion": 2,
     "commands": 3,
     "cli": 4, "__main__": 4, "__init__": 4,
 }  # fmt: skip
-LIGHT = ("margins", "heads", "backbones", "metrics")  # need torch and numpy alone
+LIGHT = ("margins", "heads", "backbones", "metrics", "inversion")  # need torch and numpy alone
 BANNED = re.compile(r"(^|_)(utils?|common|helpers?|base|misc|core)(_|$)|_v\d+$")
-WORK = ("training", "protocols", "purification")
+WORK = ("training", "protocols", "purification", "inversion")
 
 
 def module_of(file: Path) -> str:

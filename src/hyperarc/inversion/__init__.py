@@ -1,0 +1,20 @@
+"""From an embedding back to a face, by the gradients and the BatchNorm statistics of a trained model alone."""
+
+from hyperarc.inversion.goals import ClassGoal, EmbeddingGoal, Goal
+from hyperarc.inversion.inversion import Inversion, Search
+from hyperarc.inversion.pixels import to_pixels
+from hyperarc.inversion.priors import BatchNormPrior, Priors, image_norm, out_of_range, total_variation
+
+__all__ = [
+    "BatchNormPrior",
+    "ClassGoal",
+    "EmbeddingGoal",
+    "Goal",
+    "Inversion",
+    "Priors",
+    "Search",
+    "image_norm",
+    "out_of_range",
+    "to_pixels",
+    "total_variation",
+]

@@ -1,0 +1,201 @@
+"""What is known of pictures before a model is asked: its BatchNorm statistics, smoothness, size, range.
+
+The first is Eq. 8 of the ArcFace paper (arXiv 1801.07698v4, section 3.3); the others, and the other way of comparing
+statistics, are those of DeepInversion (Yin et al., CVPR 2020).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from hyperarc.errors import HyperArcError
+from hyperarc.inversion.pixels import Bounds
+
+_TINY = 1e-12  # under a root, whose slope at 0 is infinite
+
+
+@dataclass(frozen=True)
+class Priors:
+    """Weights of the priors beside the goal; defaults are the paper's (section 4.5) where it gives them.
+
+    Attributes:
+        batch_norm: lambda of the BatchNorm statistics (0.05); 0 leaves them out.
+        statistics: how they are compared: "paper" takes squared distances of means and of standard deviations,
+            "deepinversion" distances of means and of variances.
+        first_layer: factor on the first BatchNorm (1; DeepInversion has 10).
+        neck: whether the BatchNorm1d of the neck counts too (no: the paper speaks of layers over batch and space).
+        total_variation: weight of differences between neighbors (1e-3).
+        variation: "l2" or "l1"; see :func:`total_variation`.
+        image_norm: weight of the length of the pictures (1e-4).
+        out_of_range: weight of values that no pixel has (0; pictures are also cut to their range after each step).
+
+    Raises:
+        HyperArcError: a negative weight.
+
+    Example:
+        >>> Priors().batch_norm, Priors(batch_norm=0.0, total_variation=0.0).batch_norm
+        (0.05, 0.0)
+    """
+
+    batch_norm: float = 0.05
+    statistics: Literal["paper", "deepinversion"] = "paper"
+    first_layer: float = 1.0
+    neck: bool = False
+    total_variation: float = 1e-3
+    variation: Literal["l1", "l2"] = "l2"
+    image_norm: float = 1e-4
+    out_of_range: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("batch_norm", "first_layer", "total_variation", "image_norm", "out_of_range"):
+            if not getattr(self, name) >= 0:
+                raise HyperArcError(f"weight {name} of the priors should be 0 or more, got {getattr(self, name)}")
+
+    def of_images(self, images: Tensor, bounds: Bounds) -> Tensor:
+        """The weighted priors of pictures themselves, a scalar; BatchNorm's is of the model."""
+        total = images.new_zeros(())
+        if self.total_variation:
+            total = total + self.total_variation * total_variation(images, self.variation)
+        if self.image_norm:
+            total = total + self.image_norm * image_norm(images)
+        if self.out_of_range:
+            total = total + self.out_of_range * out_of_range(images, bounds)
+        return total
+
+
+def total_variation(images: Tensor, kind: Literal["l1", "l2"] = "l2") -> Tensor:
+    """Differences between neighboring pixels, horizontal, vertical and on both diagonals: a scalar.
+
+    As DeepInversion has them: "l2" is the sum of the four Frobenius norms over the whole batch, "l1" the sum of the
+    four means of absolute differences.
+
+    Example:
+        >>> float(total_variation(torch.ones(2, 3, 8, 8)))
+        0.0
+    """
+    differences = (
+        images[..., :, :-1] - images[..., :, 1:],
+        images[..., :-1, :] - images[..., 1:, :],
+        images[..., 1:, :-1] - images[..., :-1, 1:],
+        images[..., :-1, :-1] - images[..., 1:, 1:],
+    )
+    if kind == "l1":
+        return torch.stack([one.abs().mean() for one in differences]).sum()
+    return torch.stack([torch.linalg.vector_norm(one) for one in differences]).sum()
+
+
+def image_norm(images: Tensor) -> Tensor:
+    """Mean length of the pictures [N, 3, H, W] as vectors, a scalar.
+
+    Example:
+        >>> float(image_norm(torch.ones(2, 3, 2, 2)))  # sqrt(12)
+        3.464...
+    """
+    lengths: Tensor = torch.linalg.vector_norm(images.flatten(1), dim=1)
+    return lengths.mean()
+
+
+def out_of_range(images: Tensor, bounds: Bounds) -> Tensor:
+    """Mean squared distance of the values to those that pixels have, a scalar.
+
+    Example:
+        >>> limits = torch.full((3, 1, 1), 1.0)
+        >>> float(out_of_range(torch.full((1, 3, 2, 2), 3.0), Bounds(-limits, limits)))
+        4.0
+    """
+    return (images - images.clamp(bounds.low, bounds.high)).square().mean()
+
+
+class BatchNormPrior:
+    """How far the statistics of a batch are from those that the model's BatchNorm layers remember.
+
+    Equation 8 of the ArcFace paper: the sum over layers of ||mean - running mean||^2 + ||std - running std||^2, where
+    mean and std are taken of the layer's input over batch and space, the variance divided by n. Statistics are those of
+    the layer's input, computed in fp32 whatever the network computes in.
+
+    Args:
+        backbone: in eval mode.
+        priors: kind of statistics, factor of the first layer, whether the neck counts.
+
+    Raises:
+        HyperArcError: no BatchNorm at all, or one without running statistics.
+
+    Example:
+        >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).eval()
+        >>> prior = BatchNormPrior(net, Priors())
+        >>> with prior.watching():
+        ...     _ = net(torch.randn(8, 3, 16, 16))
+        >>> prior.value().shape, prior.layers
+        (torch.Size([]), 1)
+    """
+
+    def __init__(self, backbone: nn.Module, priors: Priors) -> None:
+        self._layers = list(_norms(backbone, priors.neck))
+        self._paper = priors.statistics == "paper"
+        self._first = priors.first_layer
+        self._found: dict[int, Tensor] = {}
+
+    @property
+    def layers(self) -> int:
+        """How many are watched."""
+        return len(self._layers)
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """While this is open, forward passes are looked at; the last one counts."""
+        handles = [
+            layer.register_forward_pre_hook(lambda _, inputs, at=at: self._look(at, inputs))
+            for at, layer in enumerate(self._layers)
+        ]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def value(self) -> Tensor:
+        """Of the last forward pass, a scalar."""
+        return torch.stack([self._found[at] for at in range(self.layers)]).sum()
+
+    def _look(self, at: int, inputs: tuple[Any, ...]) -> None:
+        layer, values = self._layers[at], inputs[0]
+        values = values if values.dtype == torch.float64 else values.float()
+        axes = [axis for axis in range(values.ndim) if axis != 1]
+        variance, mean = torch.var_mean(values, dim=axes, correction=0)
+        remembered_mean, remembered = layer.running_mean, layer.running_var
+        assert isinstance(remembered_mean, Tensor)
+        assert isinstance(remembered, Tensor)
+        if self._paper:
+            apart = (mean - remembered_mean).square().sum()
+            apart = apart + ((variance + _TINY).sqrt() - (remembered + _TINY).sqrt()).square().sum()
+        else:
+            apart = _length(mean - remembered_mean) + _length(variance - remembered)
+        self._found[at] = apart * self._first if at == 0 else apart
+
+
+def _length(vector: Tensor) -> Tensor:
+    length: Tensor = torch.linalg.vector_norm(vector)
+    return length
+
+
+def _norms(backbone: nn.Module, neck: bool) -> Iterator[nn.Module]:
+    kinds: tuple[type[nn.Module], ...] = (nn.BatchNorm2d, nn.BatchNorm1d) if neck else (nn.BatchNorm2d,)
+    found = [(name, module) for name, module in backbone.named_modules() if isinstance(module, kinds)]
+    if not found:
+        raise HyperArcError(
+            f"{type(backbone).__name__} has no BatchNorm whose statistics could guide the inversion",
+            mend="set the weight batch_norm to 0; total variation, image norm and range still apply",
+        )
+    for name, module in found:
+        if getattr(module, "running_mean", None) is None:
+            raise HyperArcError(
+                f"layer {name} keeps no running statistics (track_running_stats is off)",
+                mend="set the weight batch_norm to 0, or train with running statistics",
+            )
+        yield module

@@ -61,11 +61,13 @@ class Teacher:
             loss = loss + self.section.embedding_weight * distance
             values["embedding_distance"] = distance.detach()
         if self.centers is not None:
+            cut = head.centers.cut
             divergence = class_divergence(
                 (embeddings, own),
-                (theirs, self.centers),
+                (theirs, self.centers[cut.first : cut.last].to(own.device)),
                 scale=self.section.class_scale,
                 memory_mb=self.memory_mb,
+                sharded=not cut.whole,
             )
             loss = loss + self.section.class_weight * divergence
             values["class_divergence"] = divergence.detach()

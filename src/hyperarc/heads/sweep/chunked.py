@@ -47,7 +47,7 @@ class _Chunked(torch.autograd.Function):
     ) -> tuple[Tensor, ...]:
         target = rows.new_zeros(len(rows))
         log_sum = nothing = rows.new_full((len(rows),), -torch.inf if offset is None else 0.0)
-        near = rows.new_full((len(rows), max(1, min(plan.top_k, len(weight) - 1))), -torch.inf)
+        near = rows.new_full((len(rows), max(1, min(plan.top_k, len(weight) - (not plan.foreign)))), -torch.inf)
         near_class = labels[:, None].expand(near.shape)
         cosines = _Cosines(rows, weight, bias, plan)
         scale = rows.new_tensor(plan.scale) if isinstance(plan.scale, float) else plan.scale.to(rows, copy=True)

@@ -12,11 +12,14 @@ gradients over the processes.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+from hyperarc.errors import HyperArcError
 
 Counts = tuple[int, ...]
 
@@ -53,7 +56,7 @@ def row_counts(rows: Tensor) -> Counts:
     if world_size() == 1:
         return (len(rows),)
     counts = torch.empty(world_size(), dtype=torch.int64, device=rows.device)
-    dist.all_gather_into_tensor(counts, torch.tensor([len(rows)], device=rows.device))
+    all_gather_into(counts, torch.tensor([len(rows)], device=rows.device))
     return tuple(counts.tolist())
 
 
@@ -110,13 +113,85 @@ def largest(values: Tensor) -> Tensor:
     return values
 
 
+def everyones(words: bytes) -> list[bytes]:
+    """What each process says, by rank; all words must be equally long."""
+    if world_size() == 1:
+        return [words]
+    mine = torch.tensor(list(words), dtype=torch.uint8, device=collective_device())
+    whole = mine.new_empty(world_size() * len(words))
+    all_gather_into(whole, mine)
+    return [bytes(part.tolist()) for part in whole.split(len(words))]
+
+
+def together(problem: str | None = None) -> None:
+    """Wait for all processes; :class:`HyperArcError` in those that have no problem where another has one.
+
+    Example:
+        >>> together()
+    """
+    failed = [at for at, words in enumerate(everyones(bytes([problem is not None]))) if words[0]]
+    if failed and problem is None:
+        raise HyperArcError(f"process {failed[0]} of {world_size()} could not go on", mend="see its own message")
+
+
+def agreed(*flags: bool) -> tuple[bool, ...]:
+    """Flags that are true for all processes once they are for one.
+
+    Example:
+        >>> agreed(True, False)
+        (True, False)
+    """
+    everyone = everyones(bytes(flags))
+    return tuple(any(words[at] for words in everyone) for at in range(len(flags)))
+
+
+def collective_device() -> torch.device:
+    """Where tensors must lie that processes exchange."""
+    return torch.device("cuda" if world_size() > 1 and dist.get_backend() == "nccl" else "cpu")
+
+
+def stream(rows: Tensor, block_bytes: int = 64 << 20) -> Iterator[Tensor]:
+    """The rows of all processes, block by block on the CPU, to the first of them; the others send theirs and get none.
+
+    All processes must exhaust it.
+
+    Example:
+        >>> [len(block) for block in stream(torch.zeros(5, 2), block_bytes=16)]
+        [2, 2, 1]
+    """
+    few = max(1, block_bytes // (rows.shape[1:].numel() * rows.element_size()))
+    for sender, count in enumerate(row_counts(rows)):
+        for first in range(0, count, few):
+            if sender == rank():
+                block = rows[first : first + few].detach().contiguous()
+                if sender:
+                    dist.send(block, 0)
+                else:
+                    yield block.cpu()
+            elif rank() == 0:
+                block = rows.new_empty(min(few, count - first), *rows.shape[1:])
+                dist.recv(block, sender)
+                yield block.cpu()
+
+
+def all_gather_into(whole: Tensor, mine: Tensor) -> None:
+    """Fill ``whole`` with what all processes have, by rank along the first axis; equal shapes."""
+    name = "all_gather_single" if hasattr(dist, "all_gather_single") else "all_gather_into_tensor"  # until torch 2.12
+    getattr(dist, name)(whole, mine)
+
+
+def _reduce_scatter(mine: Tensor, whole: Tensor) -> None:
+    name = "reduce_scatter_single" if hasattr(dist, "reduce_scatter_single") else "reduce_scatter_tensor"
+    getattr(dist, name)(mine, whole)
+
+
 class _Gather(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, rows: Tensor, counts: Counts, partial: bool) -> Tensor:
         ctx.counts, ctx.partial = counts, partial
         longest = max(counts)  # the collectives want equal shapes
         whole = rows.new_empty(len(counts) * longest, *rows.shape[1:])
-        dist.all_gather_into_tensor(whole, _padded(rows.contiguous(), longest))
+        all_gather_into(whole, _padded(rows.contiguous(), longest))
         if min(counts) == longest:
             return whole
         return torch.cat([part[:count] for part, count in zip(whole.split(longest), counts, strict=True)])
@@ -131,7 +206,7 @@ class _Gather(torch.autograd.Function):
         if min(counts) < longest:
             gradient = torch.cat([_padded(part, longest) for part in gradient.split(list(counts))])
         mine = gradient.new_empty(longest, *gradient.shape[1:])
-        dist.reduce_scatter_tensor(mine, gradient.contiguous())
+        _reduce_scatter(mine, gradient.contiguous())
         return mine[:own], None, None
 
 

@@ -15,7 +15,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from hyperarc.heads.sweep import Plan, Swept
-from hyperarc.parallel import largest, log_sum_exp, rank, share, summed, world_size
+from hyperarc.parallel import all_gather_into, largest, log_sum_exp, rank, share, summed, world_size
 
 Answer = Callable[[Tensor, Tensor], Tensor]
 Sweep = Callable[[Tensor, Tensor, Tensor, Plan], Swept]
@@ -179,5 +179,5 @@ class _AllNear(torch.autograd.Function):
 def _side_by_side(rows: Tensor) -> Tensor:
     """Every process's [N, k] as [N, world * k]."""
     whole = rows.new_empty(world_size() * len(rows), rows.shape[1])
-    dist.all_gather_into_tensor(whole, rows.contiguous())
+    all_gather_into(whole, rows.contiguous())
     return torch.cat(whole.split(len(rows)), dim=1)

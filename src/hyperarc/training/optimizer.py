@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import torch
 from torch import Tensor, nn
 
+from hyperarc.parallel import collective_device, largest, summed, world_size
 from hyperarc.recipe import Optimizer
 
 
@@ -36,6 +39,37 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
         group["lr"] = rate * group["rate"]
 
 
-def clip(module: nn.Module, limit: float) -> Tensor:
-    """Scale the module's gradients to at most ``limit`` in norm; the norm they had."""
-    return nn.utils.clip_grad_norm_([p for p in module.parameters() if p.requires_grad], limit)
+def clip(module: nn.Module, limit: float, sharded: Collection[str] = ()) -> Tensor:
+    """Scale the module's gradients to at most ``limit`` in norm; the norm they had.
+
+    Args:
+        module: with gradients.
+        limit: of the norm.
+        sharded: names of parameters that are cut over the processes; the norm is that of all parts.
+    """
+    found = [(name in sharded, p) for name, p in module.named_parameters() if p.requires_grad and p.grad is not None]
+    if world_size() == 1 or not sharded:
+        return nn.utils.clip_grad_norm_([p for _, p in found], limit)
+    zero = torch.zeros((), device=collective_device(), dtype=next(module.parameters()).dtype)
+    of_all, of_part = (sum((_square(p) for cut, p in found if cut is mine), zero) for mine in (False, True))
+    norm = (of_all + summed(of_part)).sqrt()
+    for _, p in found:
+        assert p.grad is not None
+        p.grad.mul_((limit / (norm + 1e-6)).clamp(max=1.0).to(p.grad))  # as clip_grad_norm_
+    return norm
+
+
+def share_overflow(module: nn.Module, sharded: Collection[str]) -> None:
+    """Make a gradient that overflowed in one process's part overflow in all, so that all skip the step (fp16)."""
+    cut = [p.grad for name, p in module.named_parameters() if name in sharded and p.grad is not None]
+    finite = torch.stack([grad.isfinite().all() for grad in cut]).all() if cut else torch.ones((), dtype=torch.bool)
+    if world_size() > 1 and bool(largest((~finite).float().to(collective_device()))):
+        for p in module.parameters():
+            if p.grad is not None:
+                p.grad.fill_(torch.inf)
+
+
+def _square(parameter: nn.Parameter) -> Tensor:
+    assert parameter.grad is not None
+    square: Tensor = parameter.grad.norm().square()
+    return square

@@ -3,10 +3,12 @@
 from hyperarc.metrics.angles import (
     AngleHistogram,
     AngleStatistics,
+    NearestOthers,
     angle,
     angle_histogram,
     angle_statistics,
     embedding_centers,
+    nearest_others,
 )
 from hyperarc.metrics.bootstrap import Bootstrap, PeoplePairs, bootstrap_people
 from hyperarc.metrics.calibration import (
@@ -30,6 +32,7 @@ from hyperarc.metrics.kfold import (
 )
 from hyperarc.metrics.rejection import ErrorReject, error_reject
 from hyperarc.metrics.retrieval import average_precision, mean_average_precision
+from hyperarc.metrics.sampled_pairs import PairSample, sample_pairs
 from hyperarc.metrics.scoring_rules import brier, calibration_error, cllr, log_loss
 from hyperarc.metrics.searches import (
     InsightFaceTpir,
@@ -40,6 +43,7 @@ from hyperarc.metrics.searches import (
     search_gallery,
     tpir_at_fpir,
 )
+from hyperarc.metrics.streamed_angles import CenterAngles, StreamedAngles
 from hyperarc.metrics.thresholds import OperatingPoint, operating_point, pairs_needed
 from hyperarc.metrics.verification import (
     Det,
@@ -58,6 +62,7 @@ __all__ = [
     "AngleHistogram",
     "AngleStatistics",
     "Bootstrap",
+    "CenterAngles",
     "Det",
     "ErrorReject",
     "InsightFaceTpir",
@@ -65,11 +70,14 @@ __all__ = [
     "IsotonicMap",
     "KFold",
     "LogisticMap",
+    "NearestOthers",
     "OperatingPoint",
+    "PairSample",
     "PeoplePairs",
     "ProbabilityMap",
     "Roc",
     "Searches",
+    "StreamedAngles",
     "Tpir",
     "ValAtFar",
     "angle",
@@ -95,6 +103,7 @@ __all__ = [
     "kfold_accuracy",
     "log_loss",
     "mean_average_precision",
+    "nearest_others",
     "nearest_rows",
     "operating_point",
     "pair_distances",
@@ -103,6 +112,7 @@ __all__ = [
     "probability_map",
     "rank1",
     "roc",
+    "sample_pairs",
     "search_gallery",
     "tar_at_far",
     "tar_at_nearest_far",

@@ -12,6 +12,7 @@ from pathlib import Path
 import loss_pages
 import numpy as np
 import torch
+from angle_scheme import angle_scheme
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
@@ -354,7 +355,7 @@ def overlap_tail() -> Figure:
 
 
 SHEETS = {FACES: drawn_faces, ALIGNED: aligned_faces, AUGMENTED: augmented_faces, "checked-faces": checked_faces}
-SCHEMES = {"sweep": sweep, "groupface": groupface, "overlap": overlap_tail}
+SCHEMES = {"sweep": sweep, "groupface": groupface, "overlap": overlap_tail, "angles": angle_scheme}
 
 
 def figure_files() -> dict[str, Path]:

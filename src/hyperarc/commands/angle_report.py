@@ -133,8 +133,8 @@ def _people(one: ModelAngles, name: str, looked: Looked) -> Section:
     wide = [(w.person, w.faces, _degrees(w.intra_deg)) for w in seen.widest]
     near = [(n.person, n.other, _degrees(n.angle_deg)) for n in seen.nearest]
     tables = [
-        Table(("Widest", "faces", "mean angle to the center"), wide, "Whose faces lie furthest apart"),
-        Table(("Nearest", "and", "angle between their centers"), near, "Whose centers are nearest"),
+        Table(("Person", "faces", "mean angle to the center"), wide, "Whose faces lie furthest apart"),
+        Table(("Person", "and", "angle"), near, "Whose centers are nearest"),
     ]
     album = _Album(looked)
     strips = [strip for person in seen.widest if (strip := album.strip(person)).tiles]

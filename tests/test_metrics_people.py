@@ -80,7 +80,7 @@ class TestAcceptRates:
 
     @pytest.mark.parametrize(
         ("labels", "words"),
-        [([0, 1, 2], "0 genuine and 3 impostor"), ([0, 0, 0], "3 genuine and 0 impostor"), ([0, 1], "a label for each")],
+        [([0, 1, 2], "0 genuine and 3 imp"), ([0, 0, 0], "3 genuine and 0 imp"), ([0, 1], "a label for each of 3")],
     )
     def test_all_pairs_of_one_kind_are_an_error(self, labels: list[int], words: str) -> None:
         with pytest.raises(DataError, match=words):
@@ -158,7 +158,7 @@ class TestHoldOut:
         assert seen == [[fold] for fold in range(5)]
         assert held_out.folds == 5
         assert held_out.genuine.size == pairs.genuine.size
-        assert held_out.impostor.size == sum((fold_of[pairs.impostor_people] == fold).all(axis=1).sum() for fold in scores_of)
+        assert held_out.impostor.size == (np.ptp(fold_of[pairs.impostor_people], axis=1) == 0).sum()
 
     def test_learning_by_heart_does_not_pay(self) -> None:
         """A map that knows every score of its own pairs is perfect on them, and is found out on others."""
@@ -185,7 +185,7 @@ class TestHoldOut:
         pairs = PeoplePairs([0.9, 0.8], ["a", "c"], [0.1, 0.2], [["a", "b"], ["c", "d"]])
         assert metrics.deal_people(pairs, ([4, 7], [4, 7])).tolist() == [4, 4, 7, 7]
         dealt = metrics.deal_people(pairs, ([4, 7], [7, 4]))
-        assert sorted(dealt.tolist()) == [0, 1, 2, 3]
+        assert sorted(dealt.tolist()) == [0, 0, 1, 1]
         assert dealt.tolist() == metrics.deal_people(pairs).tolist()
 
     def test_reliability_by_hand(self) -> None:

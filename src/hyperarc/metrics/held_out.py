@@ -150,8 +150,8 @@ def deal_people(pairs: PeoplePairs, folds: tuple[Any, Any] | None = None, seed: 
     Args:
         pairs: whose people are dealt.
         folds: of every genuine and of every impostor pair, as a protocol has them. They are taken if no person is in
-            two of them, so that every pair is tested; else people are dealt into five at random, and a fifth of the
-            impostor pairs can be.
+            two of them, so that every pair is tested; else people are dealt into five at random (of fewer than ten
+            people into fewer), and a fifth of the impostor pairs can be.
         seed: of that deal.
 
     Example:
@@ -166,7 +166,7 @@ def deal_people(pairs: PeoplePairs, folds: tuple[Any, Any] | None = None, seed: 
         fold_of[people] = numbers
         if (fold_of[people] == numbers).all() and np.unique(numbers).size > 1:
             return fold_of
-    return np.random.default_rng(seed).permutation(pairs.people) % FOLDS
+    return np.random.default_rng(seed).permutation(pairs.people) % max(2, min(FOLDS, pairs.people // 2))
 
 
 def _worth(same: BoolArray, people: IntArray) -> float:

@@ -11,7 +11,6 @@ from hyperarc.artifact import Calibration
 from hyperarc.artifact.calibrated import CalibratedFar
 from hyperarc.commands.calibrate import Done
 from hyperarc.commands.report import versions
-from hyperarc.metrics import Rates
 from hyperarc.protocols.calibration import Calibrated
 from hyperarc.report.calibration_plots import (
     Band,
@@ -85,19 +84,24 @@ def _cards(calibration: Calibration) -> list[Card]:
     return [*cards, Card("Cost of the probabilities, Cllr", f"{scores.cllr:.3f}", note)]
 
 
+def curves_of(calibrated: Calibrated) -> ErrorCurves:
+    """FAR and FRR over the threshold, supported thresholds marked."""
+    far, tar = (Band(rates.shares, *rates.interval()) for rates in calibrated.rates)
+    fars = calibrated.calibration.fars
+    marks = [(one.threshold.angle_deg, one.far.share) for one in fars if one.supported and one.threshold]
+    return ErrorCurves(calibrated.angles_deg, far, Band(1.0 - tar.share, 1.0 - tar.high, 1.0 - tar.low), marks)
+
+
 def _thresholds(calibrated: Calibrated) -> Section:
-    calibration, (far, tar) = calibrated.calibration, calibrated.rates
-    marks = [(one.threshold.angle_deg, one.far.share) for one in calibration.fars if one.supported and one.threshold]
-    rejected = _band(tar)
-    frr = Band(1.0 - rejected.share, 1.0 - rejected.high, 1.0 - rejected.low)
-    curves = error_curves(ErrorCurves(calibrated.angles_deg, _band(far), frr, marks))
+    calibration = calibrated.calibration
     caption = (
         "Bands are 95 % intervals with people as the unit: pairs that share a person rise and fall together. Dots are "
         "the supported thresholds."
     )
     table = Table(_HEADER, [_row(one) for one in calibration.fars], "Accept a pair at this angle or less")
     text = "\n\n".join(f"{warning[0].upper()}{warning[1:]}." for warning in calibrated.warnings)
-    return Section("Thresholds", text, figures=[Plot(curves, caption, wide=True)], tables=[table])
+    plot = Plot(error_curves(curves_of(calibrated)), caption, wide=True)
+    return Section("Thresholds", text, figures=[plot], tables=[table])
 
 
 def _support(calibration: Calibration) -> Section:
@@ -112,10 +116,6 @@ def _support(calibration: Calibration) -> Section:
     ]
     header = ("FAR", "Impostor pairs", "Worth", "To bound it", "To measure it", "")
     return Section("Are the pairs enough?", text, tables=[Table(header, rows)])
-
-
-def _band(rates: Rates) -> Band:
-    return Band(rates.shares, *rates.interval())
 
 
 def _probabilities(calibrated: Calibrated) -> Section:

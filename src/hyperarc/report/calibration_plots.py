@@ -160,8 +160,8 @@ def probability_curves(
         angles_deg: [m]; probabilities: (label, [m] in 0..1) for each line.
 
     Example:
-        >>> probability_curves(np.array([0.0, 180.0]), [("prior 0.5", np.array([1.0, 0.0]))]).axes[0].get_xlim()
-        (0.0, 180.0)
+        >>> probability_curves(np.array([0.0, 180.0]), [("prior 0.5", np.array([1.0, 0.0]))]).axes[0].get_xlabel()
+        'Angle between two faces'
     """
     figure, (axes,) = new_figure(5.6, 4.8)
     for (label, shares), color in zip(probabilities, SERIES, strict=False):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from hyperarc.faces.image import Pixels
 from hyperarc.metrics.all_pairs import LabeledEmbeddings
 from hyperarc.protocols.calibration import Asked, Calibrated, Everyone, calibrate
 from hyperarc.protocols.people_pairs import ScoredPeople, score_people
+from hyperarc.protocols.protocol import open_protocol
 from hyperarc.protocols.result import Conditions
 
 _PACK = ".bin"
@@ -71,11 +72,12 @@ def calibrate_artifact(job: Job, show: Show) -> Done:
     if not job.force:
         require_uncalibrated(job.artifact)
     evaluation = evaluation_of({**job.pairs, "protocol": _protocol_of(job.pairs)})
-    embedded = embed_protocol(artifact.encoder(device=job.device), evaluation, show, everyone=job.all_pairs)
-    pairs = embedded.protocol.pairs
+    opened = open_protocol(evaluation)
+    pairs = opened.protocol.pairs
     if pairs is None:
-        name = embedded.protocol.name
+        name = opened.protocol.name
         raise DataError(f"protocol {name} is no list of pairs of faces", mend="give one that is, such as lfw or folder")
+    embedded = embed_protocol(artifact.encoder(device=job.device), opened, show, everyone=job.all_pairs)
     labels = embedded.faces.manifest.labels
     scored = score_people(pairs, embedded.embedded, {key: int(labels[row]) for key, row in embedded.row_of.items()})
     conditions: Conditions = {
@@ -103,7 +105,7 @@ def _protocol_of(pairs: Mapping[str, Any]) -> str:
     return str(pairs.get("protocol") or ("pairs" if listed else "folder"))
 
 
-def _everyone(embedded: EmbeddedProtocol, scored: ScoredPeople, tell: Any) -> Everyone:
+def _everyone(embedded: EmbeddedProtocol, scored: ScoredPeople, tell: Callable[[int, int], None]) -> Everyone:
     """All kept faces whose people are known."""
     if scored.contradictions:
         raise DataError(

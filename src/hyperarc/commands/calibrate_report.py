@@ -24,7 +24,7 @@ from hyperarc.report.page import Card, Plot, Report, Section, Strip, Table, writ
 from hyperarc.report.sections import conditions_table, pair_tile
 from hyperarc.report.style import percent, share_label
 
-HARDEST_SHOWN = 12
+HARDEST_SHOWN = 10
 _HEADER = ("FAR", "Angle", "Cosine", "FAR reached, 95 %", "TAR, 95 %", "")
 _PRIORS = (0.5, 0.01, 1e-4)  # that lines are drawn for, beside the calibration's own
 _SHOWN_DEG = (30.0, 120.0)

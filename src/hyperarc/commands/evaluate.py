@@ -23,7 +23,7 @@ from hyperarc.faces.image import Pixels
 from hyperarc.protocols.color_order import ColorOrder, compare_color_orders, sample_pairs
 from hyperarc.protocols.embedded import Embedded
 from hyperarc.protocols.pair_lists import face_key
-from hyperarc.protocols.protocol import Protocol, check_evaluation, open_protocol
+from hyperarc.protocols.protocol import Opened, Protocol, check_evaluation, open_protocol
 from hyperarc.protocols.result import Conditions, Result
 from hyperarc.recipe import Evaluation
 
@@ -55,7 +55,7 @@ def judge_all(encoder: Encoder, evaluations: Sequence[Evaluation], show: Show) -
 
 def judge(encoder: Encoder, evaluation: Evaluation, show: Show) -> Judgement:
     """Judge an encoder by one evaluation."""
-    return embed_protocol(encoder, evaluation, show).judgement()
+    return embed_protocol(encoder, open_protocol(evaluation), show).judgement()
 
 
 def evaluate(artifact: Path, protocol: Mapping[str, Any], device: str, show: Show) -> Judgement:
@@ -63,8 +63,8 @@ def evaluate(artifact: Path, protocol: Mapping[str, Any], device: str, show: Sho
 
     Warns when the faces score better with red and blue exchanged.
     """
-    evaluation = evaluation_of(protocol)
-    embedded = embed_protocol(open_artifact(artifact).encoder(device=device), evaluation, show)
+    evaluation, encoder = evaluation_of(protocol), open_artifact(artifact).encoder(device=device)
+    embedded = embed_protocol(encoder, open_protocol(evaluation), show)
     judgement, conditions = embedded.judgement(), embedded.warn_of_colors(show)
     scores = judgement.result.scores
     warn_of_closeness(() if scores is None else scores.impostor, show)
@@ -137,9 +137,9 @@ class EmbeddedProtocol:
         return compare_color_orders(pairs, rows, self.embedded, dict(zip(keys, vectors, strict=True)))
 
 
-def embed_protocol(encoder: Encoder, evaluation: Evaluation, show: Show, *, everyone: bool = False) -> EmbeddedProtocol:
-    """Open a protocol and embed the faces that it needs; with ``everyone`` also all others that are kept."""
-    protocol, faces = open_protocol(evaluation)
+def embed_protocol(encoder: Encoder, opened: Opened, show: Show, *, everyone: bool = False) -> EmbeddedProtocol:
+    """Embed the faces that a protocol needs; with ``everyone`` also all others that are kept."""
+    protocol, faces = opened
     warn_unaligned(faces, encoder.contract, show)
     asked = protocol.faces()
     row_of = rows_by_key(faces, asked)

@@ -1,5 +1,6 @@
 """Pure numbers: verification, identification, intervals, calibration, angles. Only numpy is needed."""
 
+from hyperarc.metrics.accept_rates import AcceptRates, Rates, accept_rates
 from hyperarc.metrics.angles import (
     AngleHistogram,
     AngleStatistics,
@@ -19,8 +20,9 @@ from hyperarc.metrics.calibration import (
     fit_logistic,
     probability_map,
 )
+from hyperarc.metrics.held_out import HeldOut, Reliability, deal_people, hold_out
 from hyperarc.metrics.identification import nearest_rows, rank1
-from hyperarc.metrics.intervals import Interval, clopper_pearson, effective_trials
+from hyperarc.metrics.intervals import Interval, clopper_pearson, effective_trials, effective_trials_at
 from hyperarc.metrics.kfold import (
     KFold,
     ValAtFar,
@@ -44,7 +46,14 @@ from hyperarc.metrics.searches import (
     tpir_at_fpir,
 )
 from hyperarc.metrics.streamed_angles import CenterAngles, StreamedAngles
-from hyperarc.metrics.thresholds import OperatingPoint, operating_point, pairs_needed
+from hyperarc.metrics.thresholds import (
+    Cut,
+    OperatingPoint,
+    best_accuracy_cut,
+    equal_error_cut,
+    operating_point,
+    pairs_needed,
+)
 from hyperarc.metrics.verification import (
     Det,
     Roc,
@@ -59,12 +68,15 @@ from hyperarc.metrics.verification import (
 )
 
 __all__ = [
+    "AcceptRates",
     "AngleHistogram",
     "AngleStatistics",
     "Bootstrap",
     "CenterAngles",
+    "Cut",
     "Det",
     "ErrorReject",
+    "HeldOut",
     "InsightFaceTpir",
     "Interval",
     "IsotonicMap",
@@ -75,16 +87,20 @@ __all__ = [
     "PairSample",
     "PeoplePairs",
     "ProbabilityMap",
+    "Rates",
+    "Reliability",
     "Roc",
     "Searches",
     "StreamedAngles",
     "Tpir",
     "ValAtFar",
+    "accept_rates",
     "angle",
     "angle_histogram",
     "angle_statistics",
     "auc",
     "average_precision",
+    "best_accuracy_cut",
     "bootstrap_people",
     "brier",
     "calibration_error",
@@ -92,13 +108,17 @@ __all__ = [
     "clopper_pearson",
     "cmc",
     "contiguous_folds",
+    "deal_people",
     "det",
     "eer",
     "effective_trials",
+    "effective_trials_at",
     "embedding_centers",
+    "equal_error_cut",
     "error_reject",
     "fit_isotonic",
     "fit_logistic",
+    "hold_out",
     "insightface_tpir",
     "kfold_accuracy",
     "log_loss",

@@ -10,6 +10,7 @@ from hyperarc.heads.sweep.memory import Footprint, SweepSize, footprint
 from hyperarc.heads.sweep.plan import Plan, Swept
 from hyperarc.heads.sweep.precision import Precision, choose_precision
 from hyperarc.heads.sweep.reference import cosines, reference_sweep
+from hyperarc.heads.sweep.update import UpdateInBackward
 
 __all__ = [
     "Footprint",
@@ -17,6 +18,7 @@ __all__ = [
     "Precision",
     "SweepSize",
     "Swept",
+    "UpdateInBackward",
     "choose_precision",
     "chunked_sweep",
     "cosines",

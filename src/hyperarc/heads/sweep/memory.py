@@ -64,7 +64,7 @@ def footprint(size: SweepSize) -> Footprint:
     kept for backward. A block is never less than one class.
 
     Example:
-        >>> held = footprint(SweepSize(rows=512, classes=100_000, dim=512, memory_mb=192))
+        >>> held = footprint(SweepSize(rows=512, classes=100_000, dim=512, memory_mb=184))
         >>> held.total < 200e6, held.kept_blocks * held.width > 80_000
         (True, True)
     """
@@ -90,7 +90,7 @@ def _working_bytes_per_class(size: SweepSize) -> int:
     """A class's share of the block in work."""
     k = size.sub_centers
     planes = size.rows * (k * size.product_bytes + (4 * size.number_bytes if k > 1 else 0))
-    between = size.rows * size.number_bytes * (6 if size.maps_negatives else 1)
+    between = size.rows * size.number_bytes * 6 if size.maps_negatives else size.rows * size.number_bytes // 8
     centers = k * size.dim * (size.number_bytes * (1 + size.updates))
     if size.product_bytes < size.number_bytes:
         centers += 2 * k * size.dim * size.product_bytes

@@ -23,6 +23,11 @@ class Precision:
     product: torch.dtype | None = None
     kept: torch.dtype | None = None
 
+    def __str__(self) -> str:
+        """In words, for logs."""
+        product, kept = (str(dtype).removeprefix("torch.") for dtype in self.resolved(torch.float32))
+        return f"products in {product}, exponentials kept in {kept}"
+
     def resolved(self, dtype: torch.dtype) -> tuple[torch.dtype, torch.dtype]:
         """Product and kept dtype for rows of ``dtype``; float64 stays exact."""
         if dtype == torch.float64:

@@ -38,7 +38,7 @@ class LogSum:
 
     def add_rescaled(self, exponential: Tensor, shift: Tensor, ratio: Tensor) -> Tensor:
         """The same for exponentials that another sum made of logits that are now ``ratio`` times as large."""
-        self._raise(shift * ratio)
+        self._raise((shift * ratio).clamp_min(torch.finfo(shift.dtype).min))  # the least: of a row without negatives
         self.sum += exponential.log2_().mul_(ratio).exp2_().sum(dim=1, dtype=self.sum.dtype)
         return self.shift
 

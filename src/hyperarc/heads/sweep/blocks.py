@@ -186,7 +186,9 @@ class Blocks:
     def _won(self, block: Block, shares: Tensor, winner: Tensor, k: int) -> Tensor:
         """The shares where sub-center k won, times 1 / ||w||, in a buffer."""
         _, number, mine = self._between(block)
-        torch.eq(number.copy_(winner), k, out=mine)
+        if k == 0:
+            number.copy_(winner)
+        torch.eq(number, k, out=mine)
         mine.mul_(shares)
         inverse = self._folded(block)
         return mine if inverse is None else mine.mul_(inverse[:, k])

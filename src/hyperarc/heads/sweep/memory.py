@@ -60,7 +60,7 @@ class Footprint:
 def footprint(size: SweepSize) -> Footprint:
     """The blocks of a sweep, and what it holds at the most.
 
-    ``memory_mb`` is shared between the block in work, which gets at most half and at most 4 MiB, and the exponentials
+    ``memory_mb`` is shared between the block in work, which gets at most half and at most 4 MiB (8 with sub-centers), and the exponentials
     kept for backward. A block is never less than one class.
 
     Example:
@@ -71,7 +71,8 @@ def footprint(size: SweepSize) -> Footprint:
     allowed = int(size.memory_mb * _MIB)
     fixed = _fixed_bytes(size)
     per_class = _working_bytes_per_class(size)
-    room = max(0, min((allowed - fixed) // 2, int(WORKING_MB * _MIB)))
+    most = WORKING_MB * (2 if size.sub_centers > 1 else 1)  # a block of few classes makes for slow products
+    room = max(0, min((allowed - fixed) // 2, int(most * _MIB)))
     width = min(size.classes, max(1, room // per_class))
     kept_block = width * size.rows * (size.kept_bytes + (size.sub_centers > 1))
     blocks = -(-size.classes // width)

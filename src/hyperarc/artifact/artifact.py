@@ -143,6 +143,7 @@ def build_head(recipe: Recipe, people: int) -> Head:
         prototypes=None if section.prototypes is None else section.prototypes.model_dump(),
         seed=recipe.seed,
         memory_mb=section.memory_mb,
+        precision=section.precision,
         auxiliary=section.auxiliary,
         **section.arguments,
     )

@@ -17,6 +17,8 @@ from hyperarc.heads.auxiliary import Auxiliary, create_auxiliary
 from hyperarc.heads.centers import Centers
 from hyperarc.heads.first_loss import expected_loss
 from hyperarc.heads.sweep import Plan, Swept, chunked_sweep, cosines, reference_sweep
+from hyperarc.heads.sweep.precision import choose_precision
+from hyperarc.heads.sweep.update import UpdateInBackward
 from hyperarc.margins import Margin, create_margin, margin_names
 from hyperarc.margins.margin import margins
 from hyperarc.parallel import gather
@@ -59,19 +61,31 @@ class Head(nn.Module):
         centers: the class centers, ``centers.weight`` is [C, K, d].
         margin: the margin; its running state are registered buffers.
         auxiliary: losses added to the margin's, by name.
+        update: moves the centers in the backward pass of a training step, or None, where an optimizer does so after it.
     """
 
-    def __init__(self, centers: Centers, margin: Margin, *, sweep: str = "chunked", memory_mb: float = 64.0) -> None:
+    def __init__(
+        self,
+        centers: Centers,
+        margin: Margin,
+        *,
+        sweep: str = "chunked",
+        memory_mb: float = 64.0,
+        precision: str = "fp32",
+    ) -> None:
         super().__init__()
         if sweep not in SWEEPS:
             raise unknown_name("sweep", sweep, SWEEPS)
         if memory_mb <= 0:
             raise HyperArcError(f"memory_mb must be positive, got {memory_mb}")
+        choose_precision(precision, "cpu")
         self.centers = centers
         self.margin = margin
         self.auxiliary = nn.ModuleDict()
         self.sweep = sweep
         self.memory_mb = memory_mb
+        self.precision = precision
+        self.update: UpdateInBackward | None = None
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> HeadOutput:
         """Loss of raw embeddings [N, d] with labels [N]; computed in fp32 or the embeddings' higher precision.
@@ -94,7 +108,10 @@ class Head(nn.Module):
                 if self.training:
                     self.margin.observe(target, norm)
                     self.centers.vote(people, winner)
-            swept = SWEEPS[self.sweep](rows, weight, labels, self._plan(target, norm, bias))
+            plan = self._plan(target, norm, bias)
+            if self.update is not None and self.training and torch.is_grad_enabled():
+                plan = replace(plan, update=self.update.of(classes))
+            swept = SWEEPS[self.sweep](rows, weight, labels, plan)
             if self.training:
                 self._mine(people, swept, classes)
             logit = self.margin.scale * self.margin.target(swept.target, norm, people)
@@ -170,6 +187,7 @@ class Head(nn.Module):
             top_k=max(self.margin.top_k, self.centers.mined),
             rescale=self._rescale if self.training and self.margin.rescales else None,
             memory_mb=self.memory_mb,
+            precision=choose_precision(self.precision, norm.device.type),
         )
 
     def _rescale(self, target: Tensor, log_sum: Tensor) -> Tensor:
@@ -193,9 +211,7 @@ class Head(nn.Module):
         if embeddings.ndim != 2 or embeddings.shape[1] != dim:
             raise HyperArcError(f"expected embeddings [N, {dim}], got {list(embeddings.shape)}")
         if labels.shape != embeddings.shape[:1] or labels.dtype != torch.int64:
-            raise HyperArcError(
-                f"expected int64 labels [{len(embeddings)}], got {labels.dtype} {list(labels.shape)}"
-            )
+            raise HyperArcError(f"expected int64 labels [{len(embeddings)}], got {labels.dtype} {list(labels.shape)}")
         if labels.device.type == "cpu" and len(labels) and not (0 <= int(labels.min()) <= int(labels.max()) < classes):
             row = int(((labels < 0) | (labels >= classes)).nonzero()[0, 0])
             raise DataError(f"label {int(labels[row])} is outside 0..{classes - 1}", where=f"batch row {row}")
@@ -212,6 +228,7 @@ def create_head(
     seed: int = 0,
     sweep: str = "chunked",
     memory_mb: float = 64.0,
+    precision: str = "fp32",
     auxiliary: Mapping[str, Mapping[str, Any]] | None = None,
     **margin_args: Any,
 ) -> Head:
@@ -228,6 +245,8 @@ def create_head(
         seed: of the initial centers and of the sampling.
         sweep: "chunked", or "reference" (dense, for tests and small C).
         memory_mb: what the chunked sweep may hold beside inputs and results.
+        precision: of the chunked sweep: "fp32" is exact, "bf16" keeps exponentials in bf16 and multiplies in bf16 where
+            the hardware does, "auto" is bf16 where the hardware has it. float64 embeddings are computed exactly.
         auxiliary: losses to add, name -> arguments (``weight`` among them): intra, inter, triplet, center.
         margin_args: the margin's own arguments, such as ``scale`` and ``margin``. A head with structure takes its own
             as well, and ``over``, the name of its margin ("arcface").
@@ -251,7 +270,7 @@ def create_head(
         bias=bool(getattr(margin, "bias", False)),
         seed=seed,
     )
-    head = build(centers, margin, sweep=sweep, memory_mb=memory_mb)
+    head = build(centers, margin, sweep=sweep, memory_mb=memory_mb, precision=precision)
     for added, arguments in (auxiliary or {}).items():
         loss = create_auxiliary(added, **arguments)
         loss.for_classes(num_classes, embedding_dim)

@@ -382,8 +382,13 @@ def calibration_errors() -> Figure:
 
 
 SHEETS = {FACES: drawn_faces, ALIGNED: aligned_faces, AUGMENTED: augmented_faces, "checked-faces": checked_faces}
-SCHEMES = {"sweep": sweep, "groupface": groupface, "overlap": overlap_tail, "angles": angle_scheme}
-SCHEMES |= {"calibration": calibration_errors}
+SCHEMES = {
+    "sweep": sweep,
+    "groupface": groupface,
+    "overlap": overlap_tail,
+    "angles": angle_scheme,
+    "calibration": calibration_errors,
+}
 
 
 def figure_files() -> dict[str, Path]:

@@ -55,7 +55,7 @@ def count_pairs(
         (1.0, 1, 4)
     """
     wanted, execution = wanted or Wanted(), execution or Execution()
-    layout = Layout(probes, gallery, probes_too=wanted.probes_too)
+    layout = Layout(probes, gallery, wanted.among_probes)
     shard = (dist.get_rank(), dist.get_world_size()) if world_size() > 1 else (0, 1)
     file = Path(execution.counts_file) if execution.counts_file else None
     if file and shard[1] > 1:
@@ -93,7 +93,7 @@ def count_shard(
         raise DataError("a shard is counted into a file", mend="give Execution(counts_file=...)")
     if not 0 <= shard[0] < shard[1]:
         raise DataError(f"there is no shard {shard[0]} of {shard[1]}", mend="they are counted from 0")
-    layout = Layout(probes, gallery, probes_too=wanted.probes_too)
+    layout = Layout(probes, gallery, wanted.among_probes)
     plan = make_plan(layout, wanted, with_digest=True)
     _sweep(layout, Counts(plan, shard), Path(execution.counts_file), execution)
 

@@ -60,6 +60,7 @@ class Counts:
         genuine: all genuine scores.
         hardest, lowest: the pairs listed.
         mate, other: [probes] best genuine and best impostor score, -inf where there is none; empty unless asked for.
+        alarm: [gallery] best impostor score, likewise.
     """
 
     def __init__(self, plan: Plan, shard: tuple[int, int] = (0, 1)) -> None:
@@ -71,7 +72,8 @@ class Counts:
         self.hardest = Extremes(plan.wanted.hardest)
         self.lowest = Extremes(plan.wanted.hardest, lowest=True)
         probes = plan.probes if plan.wanted.identification else 0
-        self.mate, self.other = (np.full(probes, -np.inf, dtype=np.float32) for _ in range(2))
+        gallery = plan.gallery if plan.wanted.identification else 0
+        self.mate, self.other, self.alarm = (np.full(n, -np.inf, dtype=np.float32) for n in (probes, probes, gallery))
 
     def merge(self, more: Counts) -> None:
         """Count in what another shard counted."""
@@ -81,8 +83,8 @@ class Counts:
             mine.merge(theirs)
         self.hardest.join(more.hardest.scores, more.hardest.places)
         self.lowest.join(more.lowest.scores, more.lowest.places)
-        np.maximum(self.mate, more.mate, out=self.mate)
-        np.maximum(self.other, more.other, out=self.other)
+        for best in ("mate", "other", "alarm"):
+            np.maximum(getattr(self, best), getattr(more, best), out=getattr(self, best))
 
     def to_bytes(self) -> bytes:
         """All of it, as the bytes of a .npz file."""
@@ -92,7 +94,7 @@ class Counts:
             "genuine_values": self.genuine.values, "genuine_counts": self.genuine.counts,
             "hardest_scores": self.hardest.scores, "hardest_places": self.hardest.places,
             "lowest_scores": self.lowest.scores, "lowest_places": self.lowest.places,
-            "mate": self.mate, "other": self.other,
+            "mate": self.mate, "other": self.other, "alarm": self.alarm,
         }  # fmt: skip
         for k, tally in enumerate(self.inside):
             arrays |= {f"values_{k}": tally.values, f"counts_{k}": tally.counts}
@@ -110,7 +112,7 @@ class Counts:
             counts.genuine = Tally(read["genuine_values"], read["genuine_counts"])
             counts.hardest.join(read["hardest_scores"], read["hardest_places"])
             counts.lowest.join(read["lowest_scores"], read["lowest_places"])
-            counts.mate, counts.other = read["mate"], read["other"]
+            counts.mate, counts.other, counts.alarm = read["mate"], read["other"], read["alarm"]
         return counts
 
     def save(self, file: Path) -> None:

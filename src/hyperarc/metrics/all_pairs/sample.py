@@ -67,7 +67,8 @@ def draw_sample(layout: Layout, share: float) -> Sample:
     generator = np.random.default_rng(0)
     pairs = _worth_sampling(layout.pairs, share)
     rows = _some(len(layout.probes), math.isqrt(pairs), generator)
-    weights = {within: len(layout.columns(within)) / (2 if within else 1) for within in layout.withins}
+    withins = [within for within in layout.withins if layout.has_impostors(within)]
+    weights = {within: len(layout.columns(within)) / (2 if within else 1) for within in withins}
     parts, people = [], []
     for within, weight in weights.items():
         side = layout.columns(within)

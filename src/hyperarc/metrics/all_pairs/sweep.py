@@ -160,16 +160,16 @@ class Sweep:
                 counted &= ids[0][r] != ids[1][c]
             self._count_genuine(cell, tile, row, column, (r[counted], c[counted]))
             tile.leave_out(r, c)
+        if not self.layout.has_impostors(cell.within):
+            return
         for r, c in matches(*ids) if ids is not None else ():
             tile.leave_out(r, c)
         if cell.within and ahead < len(tile.rows):
             tile.leave_out_below_diagonal(ahead)
         self._count_impostors(cell, tile, row, column)
         if self.counts.other.size:
-            best = self.counts.other
-            _keep_best(tile, best[rows])
-            if cell.within:
-                _keep_best(tile, best[columns], across=True)
+            _keep_best(tile, self.counts.other[rows])
+            _keep_best(tile, (self.counts.other if cell.within else self.counts.alarm)[columns], across=True)
 
     def _count_genuine(self, cell: Cell, tile: Tile, row: int, column: int, places: tuple[IntArray, IntArray]) -> None:
         r, c = places

@@ -52,6 +52,7 @@ class Counts:
     Args:
         plan: what is counted.
         shard: (which, of how many).
+        note: of whoever asked.
 
     Attributes:
         done: [cells] flags.
@@ -63,8 +64,8 @@ class Counts:
         alarm: [gallery] best impostor score, likewise.
     """
 
-    def __init__(self, plan: Plan, shard: tuple[int, int] = (0, 1)) -> None:
-        self.plan, self.shard = plan, shard
+    def __init__(self, plan: Plan, shard: tuple[int, int] = (0, 1), note: str = "") -> None:
+        self.plan, self.shard, self.note = plan, shard, note
         self.done: BoolArray = np.zeros(plan.cells, dtype=np.bool_)
         self.above: IntArray = np.zeros(len(plan.windows), dtype=np.int64)
         self.inside = [Tally() for _ in plan.windows]
@@ -90,6 +91,7 @@ class Counts:
         """All of it, as the bytes of a .npz file."""
         arrays: dict[str, npt.NDArray[Any]] = {
             "plan": np.frombuffer(self.plan.to_json().encode(), dtype=np.uint8),
+            "note": np.frombuffer(self.note.encode(), dtype=np.uint8),
             "shard": np.asarray(self.shard), "done": self.done, "above": self.above,
             "genuine_values": self.genuine.values, "genuine_counts": self.genuine.counts,
             "hardest_scores": self.hardest.scores, "hardest_places": self.hardest.places,
@@ -106,7 +108,8 @@ class Counts:
     def from_bytes(cls, content: bytes) -> Counts:
         """What :meth:`to_bytes` gave; raises ValueError, KeyError or BadZipFile for anything else."""
         with np.load(io.BytesIO(content), allow_pickle=False) as read:
-            counts = cls(Plan.from_json(read["plan"].tobytes().decode()), tuple(read["shard"].tolist()))
+            plan, note = (read[name].tobytes().decode() for name in ("plan", "note"))
+            counts = cls(Plan.from_json(plan), tuple(read["shard"].tolist()), note)
             counts.done, counts.above = read["done"], read["above"]
             counts.inside = [Tally(read[f"values_{k}"], read[f"counts_{k}"]) for k in range(len(counts.above))]
             counts.genuine = Tally(read["genuine_values"], read["genuine_counts"])

@@ -159,7 +159,7 @@ def _joint(ids: IntArray, labels: IntArray, other: Side | None) -> tuple[IntArra
 
 def _sides(probes: LabeledEmbeddings, gallery: LabeledEmbeddings | None) -> tuple[Side, Side | None]:
     given = {"probes": probes} | ({"gallery": gallery} if gallery is not None else {})
-    vectors = {name: Vectors(side.embeddings, name) for name, side in given.items()}
+    vectors = {name: Vectors(side.embeddings, side.name or name) for name, side in given.items()}
     dims = {name: int(found.shape[1]) for name, found in vectors.items()}
     if len(set(dims.values())) > 1:
         raise DataError(f"probes have dimension {dims['probes']}, the gallery {dims['gallery']}")

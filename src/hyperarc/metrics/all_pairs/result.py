@@ -95,6 +95,7 @@ class AllPairs:
         edges: [bins + 1] over -1..1; genuine: [bins] all genuine pairs; sampled_impostors: [bins] a random sample.
         hardest, lowest: impostor pairs most alike and genuine pairs least alike, as many as were asked for.
         best: for every probe, where asked for.
+        note: of ``Execution``.
     """
 
     points: tuple[OperatingPoint, ...]
@@ -107,6 +108,7 @@ class AllPairs:
     hardest: tuple[ScoredPair, ...]
     lowest: tuple[ScoredPair, ...]
     best: BestMatches | None
+    note: str = ""
 
     def at(self, far: float) -> OperatingPoint:
         """The point of a rate that was asked for."""
@@ -143,6 +145,7 @@ def resolve(counts: Counts) -> AllPairs:
         hardest=_listed(counts.hardest),
         lowest=_listed(counts.lowest),
         best=BestMatches(counts.mate, counts.other, counts.alarm) if plan.wanted.identification else None,
+        note=counts.note,
     )
 
 

@@ -86,6 +86,7 @@ class Execution:
         memory_mb: for vectors and scores on the device (default 1024 on the CPU, else half of what is free).
         counts_file: where counts are kept from time to time, so that a run that was stopped goes on (default: nowhere).
         save_every_s: how often, between cells of at most 2.7e8 pairs (default 30); so much work may be lost.
+        note: kept with the counts, and handed on with the result: what was counted, in the caller's words.
         progress: called about once a second with a :class:`PairProgress`; ``print`` will do (default: nobody).
 
     Raises:
@@ -97,6 +98,7 @@ class Execution:
     memory_mb: float | None = None
     counts_file: str | Path | None = None
     save_every_s: float = 30.0
+    note: str = ""
     progress: Callable[[PairProgress], None] | None = None
 
     def __post_init__(self) -> None:

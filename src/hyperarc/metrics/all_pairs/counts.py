@@ -76,6 +76,12 @@ class Counts:
         gallery = plan.gallery if plan.wanted.identification else 0
         self.mate, self.other, self.alarm = (np.full(n, -np.inf, dtype=np.float32) for n in (probes, probes, gallery))
 
+    def count(self, window: int, scores: Scores, sure: int = 0) -> None:
+        """Count impostors for a window, and so many more that are sure to lie above it."""
+        low, high = self.plan.windows[window].low, self.plan.windows[window].high
+        self.above[window] += sure + np.count_nonzero(scores >= high)
+        self.inside[window].add(scores[(scores >= low) & (scores < high)])
+
     def merge(self, more: Counts) -> None:
         """Count in what another shard counted."""
         self.done |= more.done

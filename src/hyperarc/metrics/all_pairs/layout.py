@@ -72,13 +72,7 @@ class Layout:
         self.block = min(LARGEST_BLOCK, max(SMALLEST_BLOCK, 1 << max(0, (longest // 8).bit_length() - 1)))
         self.among_probes: AmongProbes = "all" if gallery is None else among_probes
         self.withins = [False] * (self.gallery is not None) + [True] * (self.among_probes != "none")
-        rows = range(0, len(self.probes), self.block)
-        self.cells = [
-            Cell(within, row, column)
-            for within in self.withins
-            for row in rows
-            for column in range(row if within else 0, len(self.columns(within)), self.block)
-        ]
+        self.cells = [cell for within in self.withins for cell in self._cells(within)]
         self._count()
 
     def columns(self, within: bool) -> Side:
@@ -86,6 +80,13 @@ class Layout:
         if within or self.gallery is None:
             return self.probes
         return self.gallery
+
+    def _cells(self, within: bool) -> Iterator[Cell]:
+        """Row by row, to and fro: the blocks last used are those used next."""
+        for number, row in enumerate(range(0, len(self.probes), self.block)):
+            columns = range(row if within else 0, len(self.columns(within)), self.block)
+            for column in columns[:: -1 if number % 2 else 1]:
+                yield Cell(within, row, column)
 
     def has_impostors(self, within: bool) -> bool:
         """Whether pairs of two people count there."""

@@ -66,6 +66,12 @@ class Plan:
         windows = tuple(Window(*edges) for edges in read["windows"])
         return cls(**{**read, "wanted": wanted, "windows": windows, "sampled": tuple(read["sampled"])})
 
+    def share_near(self, low: float, high: float = math.inf) -> float:
+        """Share of the sampled impostors from ``low`` to ``high``; 1 where nothing was sampled."""
+        edges, counts = sampled_edges(), np.asarray(self.sampled)
+        found = counts[(edges[1:] > low) & (edges[:-1] < high)].sum()
+        return float(found) / int(counts.sum()) if counts.any() else 1.0
+
     def _edges(self) -> list[list[float]]:
         return [[window.low, window.high] for window in self.windows]
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from hyperarc.errors import DataError
 from hyperarc.metrics.inputs import IntArray, as_array, embedding_matrix
 
-AT_A_TIME = 2048  # rows made unit vectors at a time
+AT_A_TIME = 128  # rows made unit vectors at a time: they stay in the cache
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,6 +23,8 @@ from hyperarc.metrics import clopper_pearson, operating_point
 from hyperarc.metrics.all_pairs.counts import Counts
 from hyperarc.protocols.counted_sides import labeled_sides, open_side
 from hyperarc.protocols.feature_files import write_matrix
+from hyperarc.report.pair_plots import BinnedPairs, counted_angles, counted_roc
+from hyperarc.report.plots import Curve
 
 DIM, PER_PART = 16, 70
 CONTRACT = Contract(embedding_dim=DIM, model="a")
@@ -257,6 +259,27 @@ def test_parquet_is_read_by_row_groups(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr("hyperarc.data.formats.embedding_files._MOST_IN_GROUP", 70 * DIM * 4 - 1)
     with pytest.raises(DataError, match="has a row group of 70 vectors"):
         ParquetVectors(path)
+
+
+def test_figures_of_binned_pairs() -> None:
+    rng = np.random.default_rng(0)
+    genuine, impostor = (np.clip(rng.normal(mean, 0.1, size), -1, 1) for mean, size in ((0.6, 5000), (0.0, 40_000)))
+    edges = np.linspace(-1.0, 1.0, 2001)
+    pairs = BinnedPairs(edges, *(np.histogram(scores, edges)[0] for scores in (genuine, impostor)))
+    curve = pairs.curve()
+    assert (np.diff(curve.far) >= 0).all()
+    assert (np.diff(curve.tar) >= 0).all()
+    assert curve.far[0] * 40_000 >= 30  # where the sample tells a rate
+    assert curve.tar[np.searchsorted(curve.far, 0.01)] == pytest.approx(np.mean(genuine >= np.quantile(impostor, 0.99)))
+    axes = counted_angles(pairs, Curve("", [1e-3, 1e-2], [70.0, 80.0])).axes[0]
+    for name, scores in (("Same person", genuine), ("Two people", impostor)):
+        label = next(text for text in axes.get_legend_handles_labels()[1] if text.startswith(name))
+        median = float(label.split()[-1].removesuffix("°"))
+        assert median == pytest.approx(np.rad2deg(np.arccos(np.median(scores))), abs=0.15)
+    exact = counted_roc(pairs, Curve("", [1e-6, 1e-5], [0.5, 0.6])).axes[0]
+    assert exact.get_xlim()[0] == pytest.approx(1e-6, rel=0.03)
+    with pytest.raises(DataError, match="expected 2000 counts, some above 0"):
+        BinnedPairs(edges, np.zeros(2000, np.int64), pairs.impostors)
 
 
 SLOW = """

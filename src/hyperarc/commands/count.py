@@ -65,11 +65,11 @@ def count(sides: Sides, wanted: Wanted, execution: Execution, out: Path, show: S
         file = Path(execution.counts_file or beside)
         found = _run(opened, wanted, replace(execution, device=device, counts_file=file), show)
         processes, first = world_size(), rank() == 0
-    if not first:
-        return None
     if execution.counts_file is None:
         for part in out.parent.glob(f"{beside.stem}*{ENDING}"):
-            part.unlink()
+            part.unlink(missing_ok=True)  # on every machine, perhaps by another process already
+    if not first:
+        return None
     told = facts(found, opened) | {"device": device, "processes": processes}
     return _reported(told | {"seconds": round(time.monotonic() - begun, 1)}, found, out)
 

@@ -212,16 +212,13 @@ class Sweep:
             scores = tile.scores(r, c)
             sure = count_above(tile.raw, most) if np.isfinite(most) else 0
             counts.count(k, scores, sure)
-            if np.isinf(most):
-                counts.hardest.add(scores, cell.within, r + row, c + column)
-        if self._often == len(windows):
-            return
-        r, c = places_between(tile.raw, tile.limits(windows[self._often])[0], np.inf)
-        scores = tile.scores_near(windows[self._often :], r, c)
-        for k in range(self._often, len(windows)):
-            counts.count(k, scores)
-        top = scores >= windows[-1].low
-        if np.isinf(windows[-1].high):
+        if self._often < len(windows):
+            r, c = places_between(tile.raw, tile.limits(windows[self._often])[0], np.inf)
+            scores = tile.scores_near(windows[self._often :], r, c)
+            for k in range(self._often, len(windows)):
+                counts.count(k, scores)
+        if windows and np.isinf(windows[-1].high):
+            top = scores >= windows[-1].low  # below it not all pairs are seen
             counts.hardest.add(scores[top], cell.within, r[top] + row, c[top] + column)
 
 

@@ -28,7 +28,10 @@ from hyperarc.data.drawn import NUISANCE_NAMES, Conditions, draw_faces, draw_nui
 from hyperarc.faces.alignment import align
 from hyperarc.faces.augmentation.augmenter import Augmenter
 from hyperarc.faces.quality import assess_quality, blur_px
-from hyperarc.metrics.all_pairs import LabeledEmbeddings
+from hyperarc.metrics.all_pairs import LabeledEmbeddings, Wanted, count_pairs
+from hyperarc.metrics.all_pairs.layout import Layout
+from hyperarc.metrics.all_pairs.plan import make_plan
+from hyperarc.metrics.all_pairs.products import Int8
 from hyperarc.protocols.calibration import Asked, Everyone, calibrate
 from hyperarc.protocols.drawn_pairs import draw_pairs
 from hyperarc.protocols.embedded import Embedded
@@ -41,7 +44,19 @@ from hyperarc.purification.people import People
 from hyperarc.recipe.augmentation import Augmentation
 from hyperarc.report.calibration_plots import error_curves
 from hyperarc.report.overlap_plots import CosineTail, cosine_tail
-from hyperarc.report.style import BLUE, GREEN, GRID, INK, MUTED, ORANGE, VERMILLION, save_figure, styled
+from hyperarc.report.style import (
+    BLUE,
+    GREEN,
+    GRID,
+    INK,
+    MUTED,
+    ORANGE,
+    VERMILLION,
+    new_figure,
+    save_figure,
+    share_label,
+    styled,
+)
 
 FOLDER = Path(__file__).parent / "figures"
 FACES, ALIGNED, AUGMENTED, TOY = "drawn-faces", "aligned-faces", "augmentation", "toy-embeddings"
@@ -381,6 +396,42 @@ def calibration_errors() -> Figure:
     return error_curves(curves_of(found))
 
 
+@styled
+def all_pairs() -> Figure:
+    """Synthetic embeddings: where a threshold is expected, and which pairs an int8 product leaves in doubt."""
+    random = np.random.default_rng(0)
+    labels = np.repeat(np.arange(1500), 3)
+    vectors = random.normal(size=(1500, 256))[labels] + 1.3 * random.normal(size=(labels.size, 256))
+    faces, wanted, far = LabeledEmbeddings(vectors.astype(np.float32), labels), Wanted(fars=(1e-3,)), 1e-3
+    layout = Layout(faces)
+    window = make_plan(layout, wanted, with_digest=False).windows[0]
+    product, unit = Int8(torch.device("cpu")), torch.from_numpy(layout.probes.vectors.block(0, 2048))
+    slack = product.bound(product.rows(unit), product.columns(unit), unit.shape[1])
+    found = count_pairs(faces, wanted=wanted)
+    middles, low, high = (found.edges[1:] + found.edges[:-1]) / 2, window.low - slack, window.high + slack
+    sampled = found.sampled_impostors
+    impostors = sampled * (found.impostor_pairs / sampled.sum())
+    figure, (axes,) = new_figure(7.2, 3.9)
+    edges = np.arange(-0.25, 0.605, 0.01)
+    kinds = (("two people (a sample, scaled)", impostors, VERMILLION), ("one person", found.genuine, BLUE))
+    for name, counts, color in kinds:
+        columns, _ = np.histogram(middles, edges, weights=counts)
+        axes.stairs(np.maximum(columns, 0.1), edges, fill=True, color=color, alpha=0.3, linewidth=0, label=name)
+    share = sampled[(middles > low) & (middles < high)].sum() / sampled.sum()
+    doubt = f"in doubt for int8, scored exactly: {100 * share:.2g} % of the pairs"
+    axes.axvspan(low, high, color=ORANGE, alpha=0.22, linewidth=0, label=doubt)
+    axes.axvspan(window.low, window.high, color=ORANGE, alpha=0.55, linewidth=0, label="where the threshold must lie")
+    axes.axvline(found.at(far).threshold, ymax=0.86, color=INK, linewidth=1.2)
+    axes.text(found.at(far).threshold, 1.2e7, f"FAR {share_label(far)}", ha="center", va="bottom", fontsize=8)
+    axes.text(low - 0.015, 4e6, "surely below", ha="right", va="center", fontsize=8, color=MUTED)
+    axes.text(high + 0.015, 4e6, "surely above", ha="left", va="center", fontsize=8, color=MUTED)
+    axes.set(yscale="log", xlim=(-0.25, 0.6), ylim=(1, 5e7), xlabel="Cosine", ylabel="Pairs per 0.01")
+    axes.minorticks_off()
+    axes.yaxis.set_major_formatter(share_label)
+    figure.legend(loc="outside lower center", ncols=2)
+    return figure
+
+
 SHEETS = {FACES: drawn_faces, ALIGNED: aligned_faces, AUGMENTED: augmented_faces, "checked-faces": checked_faces}
 SCHEMES = {
     "sweep": sweep,
@@ -388,6 +439,7 @@ SCHEMES = {
     "overlap": overlap_tail,
     "angles": angle_scheme,
     "calibration": calibration_errors,
+    "all-pairs": all_pairs,
 }
 
 

@@ -60,8 +60,8 @@ class Footprint:
 def footprint(size: SweepSize) -> Footprint:
     """The blocks of a sweep, and what it holds at the most.
 
-    ``memory_mb`` is shared between the block in work, which gets at most half and at most 4 MiB (8 with sub-centers), and
-    the exponentials kept for backward. A block is never less than one class.
+    ``memory_mb`` is shared between the block in work, which gets at most half and at most 4 MiB (8 with sub-centers),
+    and the exponentials kept for backward. A block is never less than one class.
 
     Example:
         >>> held = footprint(SweepSize(rows=512, classes=100_000, dim=512, memory_mb=184))

@@ -12,24 +12,34 @@ from pathlib import Path
 import loss_pages
 import numpy as np
 import torch
+from angle_scheme import angle_scheme
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
+from hyperarc.commands.calibrate_report import curves_of
 from hyperarc.commands.plots import draw, figure_names
+from hyperarc.contract import Contract
 from hyperarc.data.checks.measures import chroma, redness, small_of, thumbnails
 from hyperarc.data.checks.picture_hash import describe, likeness
 from hyperarc.data.drawn import NUISANCE_NAMES, Conditions, draw_faces, draw_nuisances, draw_people
 from hyperarc.faces.alignment import align
 from hyperarc.faces.augmentation.augmenter import Augmenter
 from hyperarc.faces.quality import assess_quality, blur_px
+from hyperarc.metrics.all_pairs import LabeledEmbeddings
+from hyperarc.protocols.calibration import Asked, Everyone, calibrate
+from hyperarc.protocols.drawn_pairs import draw_pairs
+from hyperarc.protocols.embedded import Embedded
+from hyperarc.protocols.pair_lists import Pairs
+from hyperarc.protocols.people_pairs import score_people
 from hyperarc.purification.centers import person_centers
 from hyperarc.purification.limit import reached
 from hyperarc.purification.overlap import overlap
 from hyperarc.purification.people import People
 from hyperarc.recipe.augmentation import Augmentation
+from hyperarc.report.calibration_plots import error_curves
 from hyperarc.report.overlap_plots import CosineTail, cosine_tail
 from hyperarc.report.style import BLUE, GREEN, GRID, INK, MUTED, ORANGE, VERMILLION, save_figure, styled
 
@@ -353,8 +363,32 @@ def overlap_tail() -> Figure:
     return cosine_tail(CosineTail(cosines, counted, expected, found.limit))
 
 
+def calibration_errors() -> Figure:
+    """FAR and FRR of 240 synthetic people; some look like many others, some are hard to know again."""
+    random, people, faces = np.random.default_rng(0), 240, 6
+    leaning, blur = 0.25 * random.normal(size=(people, 1)), 0.8 * np.exp(0.25 * random.normal(size=(people, 1)))
+    labels = np.repeat(np.arange(people), faces)
+    centers = random.normal(size=(people, 64)) + leaning
+    vectors = centers[labels] + blur[labels] * random.normal(size=(len(labels), 64))
+    keys = tuple(f"{label}/{number}" for number, label in enumerate(labels.tolist()))
+    drawn = draw_pairs(labels, 2000, seed=0)
+    first, second = ([keys[row] for row in rows] for rows in (drawn.first, drawn.second))
+    pairs = Pairs("drawn", first, second, drawn.same, drawn.folds)
+    embedded = Embedded(keys, vectors.astype(np.float32))
+    scored = score_people(pairs, embedded, dict(zip(keys, labels.tolist(), strict=True)))
+    everyone = Everyone(LabeledEmbeddings(embedded.vectors, labels), keys)
+    found = calibrate(scored, Asked((1e-1, 1e-2, 1e-3, 1e-4, 1e-5)), Contract(), {}, everyone)
+    return error_curves(curves_of(found))
+
+
 SHEETS = {FACES: drawn_faces, ALIGNED: aligned_faces, AUGMENTED: augmented_faces, "checked-faces": checked_faces}
-SCHEMES = {"sweep": sweep, "groupface": groupface, "overlap": overlap_tail}
+SCHEMES = {
+    "sweep": sweep,
+    "groupface": groupface,
+    "overlap": overlap_tail,
+    "angles": angle_scheme,
+    "calibration": calibration_errors,
+}
 
 
 def figure_files() -> dict[str, Path]:

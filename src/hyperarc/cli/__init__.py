@@ -12,6 +12,8 @@ from typing import Annotated
 
 import typer
 
+from hyperarc.cli.angles import angles
+from hyperarc.cli.calibration import calibrate
 from hyperarc.cli.faces import align, check, overlap, pack, unpack
 from hyperarc.cli.options import Json, Quiet
 from hyperarc.cli.options import print_result as _print
@@ -172,7 +174,7 @@ def plots(
     _print({"figures": figures}, "\n".join(path for paths in figures.values() for path in paths), as_json)
 
 
-for command in (align, check, overlap, pack, unpack):
+for command in (align, angles, calibrate, check, overlap, pack, unpack):
     app.command()(command)
 
 

@@ -85,7 +85,7 @@ def steps(state: TrainingState, content: Recipe, last: int, parts: int = 1) -> N
             with held_back(forward, number == parts - 1):
                 (state.head(forward(faces[rows]), labels[rows]).loss / parts).backward()
         clip(state.backbone, content.optimizer.clip_norm)
-        clip(state.head, content.optimizer.clip_norm, state.head.sharded)
+        clip(state.head, content.optimizer.clip_norm)
         state.optimizer.step()
         average_buffers(state.backbone)
         assert state.ema is not None
@@ -179,7 +179,7 @@ def refusals(folder: Path, rank: int) -> dict[str, str]:
     if rank == 1:
         assert state.head.centers.weight.grad is not None
         state.head.centers.weight.grad[0, 0, 0] = torch.nan
-    share_overflow(state.head, state.head.sharded)
+    share_overflow(state.head)
     said["overflow"] = str(not any(p.grad.isfinite().any() for p in state.head.parameters() if p.grad is not None))
     damaged = folder / "sgd" / "shard-00000008-1-of-3.safetensors"
     if rank == 0:

@@ -1,7 +1,7 @@
-"""Several processes of one training: what they must know of each other's rows.
+"""Several processes at one work: how they find each other, and what they must know of each other's rows.
 
-Every process computes the same loss, that of the whole batch. The operations here differ in what their backward pass
-makes of that, and in nothing else:
+Of one training, every process computes the same loss, that of the whole batch. The operations here differ in what their
+backward pass makes of that, and in nothing else:
 
 - what comes after is *the same in all* processes: the gradient that arrives is whole already, each takes its own rows;
 - what comes after is *each one's part* (its own classes): the gradients that arrive are summands, and are added up.
@@ -12,7 +12,10 @@ gradients over the processes.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -22,10 +25,11 @@ from torch import Tensor
 from hyperarc.errors import HyperArcError
 
 Counts = tuple[int, ...]
+_TOLD_BY_TORCHRUN = {"RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"}
 
 
 def world_size() -> int:
-    """How many processes train together; 1 where no process group is at work.
+    """How many processes work together; 1 where no process group is at work.
 
     Example:
         >>> world_size()
@@ -35,8 +39,40 @@ def world_size() -> int:
 
 
 def rank() -> int:
-    """Which of the processes this is, from 0."""
+    """Which of the processes this is, from 0.
+
+    Example:
+        >>> rank()
+        0
+    """
     return dist.get_rank() if world_size() > 1 else 0
+
+
+@contextmanager
+def torchrun_group(device: str, *, patience: timedelta = timedelta(days=7)) -> Iterator[str]:
+    """The group of all processes that ``torchrun`` started, and the device of this one; without it nothing is set up.
+
+    Args:
+        device: "cuda" becomes each process's own.
+        patience: how long the first waits for the last.
+
+    Example:
+        >>> with torchrun_group("cpu") as device:
+        ...     device, world_size()
+        ('cpu', 1)
+    """
+    if not os.environ.keys() >= _TOLD_BY_TORCHRUN:
+        yield device
+        return
+    if device == "cuda":
+        device = f"cuda:{os.environ['LOCAL_RANK']}"
+    if device.startswith("cuda"):
+        torch.cuda.set_device(device)
+    dist.init_process_group("nccl" if device.startswith("cuda") else "gloo", timeout=patience)
+    try:
+        yield device
+    finally:
+        dist.destroy_process_group()
 
 
 def share(total: int, of_rank: int, world: int) -> slice:

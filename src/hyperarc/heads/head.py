@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -16,8 +16,11 @@ from hyperarc.geometry import unit
 from hyperarc.heads.auxiliary import Auxiliary, create_auxiliary
 from hyperarc.heads.centers import Centers
 from hyperarc.heads.first_loss import expected_loss
+from hyperarc.heads.output import HeadOutput
 from hyperarc.heads.shard import Shard, Sweep, sweep_over
 from hyperarc.heads.sweep import Plan, Swept, chunked_sweep, cosines, reference_sweep
+from hyperarc.heads.sweep.precision import choose_precision
+from hyperarc.heads.sweep.update import UpdateInBackward
 from hyperarc.margins import Margin, create_margin, margin_names
 from hyperarc.margins.margin import margins
 from hyperarc.parallel import gather, log_sum_exp, row_counts, spread, summed
@@ -32,27 +35,6 @@ structures: Registry[type[Head]] = Registry("head", "hyperarc.heads")
 """Heads that are more than a margin on centers, by name."""
 
 
-@dataclass(frozen=True)
-class HeadOutput:
-    """What a head says of one batch.
-
-    Attributes:
-        loss: scalar, mean over the batch, penalty included.
-        target_cosine: [N] cosine to the true center, without margin, detached.
-        nearest_negative_cosine: [N] largest cosine to any other center, without margin, detached.
-        accuracy: share of rows nearer to their own center than to any other, without margin.
-        auxiliary: name -> unweighted value of each auxiliary loss, detached.
-        dominant_share: with sub-centers, share of rows nearest to their class's dominant one; else None.
-    """
-
-    loss: Tensor
-    target_cosine: Tensor
-    nearest_negative_cosine: Tensor
-    accuracy: Tensor
-    auxiliary: dict[str, Tensor] = field(default_factory=dict)
-    dominant_share: Tensor | None = None
-
-
 class Head(nn.Module):
     """A margin on class centers; built by :func:`create_head`.
 
@@ -60,19 +42,31 @@ class Head(nn.Module):
         centers: the class centers, ``centers.weight`` is [C, K, d].
         margin: the margin; its running state are registered buffers.
         auxiliary: losses added to the margin's, by name.
+        update: moves the centers in the backward pass of a training step, or None, where an optimizer does so after it.
     """
 
-    def __init__(self, centers: Centers, margin: Margin, *, sweep: str = "chunked", memory_mb: float = 64.0) -> None:
+    def __init__(
+        self,
+        centers: Centers,
+        margin: Margin,
+        *,
+        sweep: str = "chunked",
+        memory_mb: float = 64.0,
+        precision: str = "fp32",
+    ) -> None:
         super().__init__()
         if sweep not in SWEEPS:
             raise unknown_name("sweep", sweep, SWEEPS)
         if memory_mb <= 0:
             raise HyperArcError(f"memory_mb must be positive, got {memory_mb}")
+        choose_precision(precision, "cpu")
         self.centers = centers
         self.margin = margin
         self.auxiliary = nn.ModuleDict()
         self.sweep = sweep
         self.memory_mb = memory_mb
+        self.precision = precision
+        self.update: UpdateInBackward | None = None
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> HeadOutput:
         """Loss of raw embeddings [N, d] with labels [N]; computed in fp32 or the embeddings' higher precision.
@@ -94,6 +88,8 @@ class Head(nn.Module):
                     self.margin.observe(target, norm)
                     self.centers.vote(labels, winner)
             classes, plan = self.centers.select(labels), self._plan(target, norm)
+            if self.update is not None and self.training and torch.is_grad_enabled():
+                plan = replace(plan, update=self.update.of(classes))
             swept = sweep_over(SWEEPS[self.sweep], (rows, labels), shard, classes, plan)
             if self.training and self.centers.prototypes is not None:
                 self._mine(labels, swept)
@@ -184,6 +180,7 @@ class Head(nn.Module):
             rescale=self._rescale if self.training and self.margin.rescales else None,
             memory_mb=self.memory_mb,
             foreign=shared,
+            precision=choose_precision(self.precision, norm.device.type),
         )
 
     def _rescale(self, target: Tensor, log_sum: Tensor) -> Tensor:
@@ -211,9 +208,7 @@ class Head(nn.Module):
         if embeddings.ndim != 2 or embeddings.shape[1] != dim:
             raise HyperArcError(f"expected embeddings [N, {dim}], got {list(embeddings.shape)}")
         if labels.shape != embeddings.shape[:1] or labels.dtype != torch.int64:
-            raise HyperArcError(
-                f"expected int64 labels [{len(embeddings)}], got {labels.dtype} {list(labels.shape)}"
-            )
+            raise HyperArcError(f"expected int64 labels [{len(embeddings)}], got {labels.dtype} {list(labels.shape)}")
         if labels.device.type == "cpu" and len(labels) and not (0 <= int(labels.min()) <= int(labels.max()) < classes):
             row = int(((labels < 0) | (labels >= classes)).nonzero()[0, 0])
             raise DataError(f"label {int(labels[row])} is outside 0..{classes - 1}", where=f"batch row {row}")
@@ -230,6 +225,7 @@ def create_head(
     seed: int = 0,
     sweep: str = "chunked",
     memory_mb: float = 64.0,
+    precision: str = "fp32",
     auxiliary: Mapping[str, Mapping[str, Any]] | None = None,
     sharded: bool = False,
     **margin_args: Any,
@@ -247,6 +243,8 @@ def create_head(
         seed: of the initial centers and of the sampling.
         sweep: "chunked", or "reference" (dense, for tests and small C).
         memory_mb: what the chunked sweep may hold beside inputs and results.
+        precision: of the chunked sweep: "fp32" is exact, "bf16" keeps exponentials in bf16 and multiplies in bf16 where
+            the hardware does, "auto" is bf16 where the hardware has it. float64 embeddings are computed exactly.
         auxiliary: losses to add, name -> arguments (``weight`` among them): intra, inter, triplet, center.
         sharded: where several processes train, each keeps C / processes of the centers, and calls the head with its own
             rows at the same time as the others. Without it each keeps all. Values and gradients are the same.
@@ -273,7 +271,7 @@ def create_head(
         seed=seed,
         sharded=sharded,
     )
-    head = build(centers, margin, sweep=sweep, memory_mb=memory_mb)
+    head = build(centers, margin, sweep=sweep, memory_mb=memory_mb, precision=precision)
     for added, arguments in (auxiliary or {}).items():
         loss = create_auxiliary(added, **arguments)
         loss.for_classes(centers.cut, embedding_dim)

@@ -117,7 +117,7 @@ def sweep_over(
     if classes is not None:
         weight, places = weight[classes], torch.where(places < 0, -1, torch.searchsorted(classes, places))
         plan = replace(plan, bias=None if plan.bias is None else plan.bias[classes])
-    swept = sweep(rows, weight, places, plan)
+    swept = sweep(rows, weight, places, plan) if len(weight) else _sweep_nothing(rows, weight, plan)
     if classes is not None:
         counted = torch.cat([classes, classes.new_full((1,), -1)])  # -1 for none, where none is near
         near_k = None if swept.nearest_k_class is None else counted[swept.nearest_k_class]
@@ -127,6 +127,16 @@ def sweep_over(
     near_k = None if swept.nearest_k_class is None else swept.nearest_k_class + cut.first
     swept = replace(swept, nearest_class=swept.nearest_class + cut.first, nearest_k_class=near_k)
     return combine(swept, cut, top_k=plan.top_k, binary=plan.offset is not None)
+
+
+def _sweep_nothing(rows: Tensor, weight: Tensor, plan: Plan) -> Swept:
+    """The sweep of a process without any class: no negatives, and zeros where others get a gradient."""
+    zero = sum((one.sum() * 0.0 for one in (weight, plan.bias, plan.offset) if one is not None), rows.sum(dim=1) * 0.0)
+    nothing = torch.zeros_like(zero) if plan.offset is not None else torch.full_like(zero, -torch.inf)
+    if plan.rescale is not None:
+        plan.rescale(zero.detach(), nothing)
+    none = torch.full_like(zero, -1, dtype=torch.int64)
+    return Swept(zero, nothing + zero, torch.full_like(zero, -torch.inf), none, rows[:, :0], none[:, None][:, :0])
 
 
 def combine(swept: Swept, cut: Cut, *, top_k: int, binary: bool) -> Swept:

@@ -96,10 +96,10 @@ def _step(
     state.optimizer.zero_grad(set_to_none=True)
     (loss, accuracy), cosines, added = _learn(state, plan, forward, batch)
     if state.scaler.is_enabled():
-        share_overflow(state.head, state.head.sharded)
+        share_overflow(state.head)
     state.scaler.unscale_(state.optimizer)
     norm = clip(state.backbone, plan.recipe.optimizer.clip_norm)
-    head_norm = clip(state.head, plan.recipe.optimizer.clip_norm, state.head.sharded)
+    head_norm = clip(state.head, plan.recipe.optimizer.clip_norm)
     finite = math.isfinite(loss) and (state.scaler.is_enabled() or bool(torch.isfinite(norm + head_norm)))
     if not finite:
         raise _not_finite(plan, batch, loss, float(norm), state, kept)

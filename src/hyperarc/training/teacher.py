@@ -14,7 +14,8 @@ from hyperarc.contract import Contract
 from hyperarc.encoder import model_input
 from hyperarc.errors import ContractError, RecipeError
 from hyperarc.heads.distillation import class_divergence, embedding_distance
-from hyperarc.heads.head import Head, HeadOutput
+from hyperarc.heads.head import Head
+from hyperarc.heads.output import HeadOutput
 from hyperarc.parallel import gather
 from hyperarc.recipe import Distillation, Recipe
 from hyperarc.recipe.file import expand_path

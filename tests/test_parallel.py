@@ -16,6 +16,7 @@ from torch import Tensor
 
 from hyperarc.heads.distillation import class_divergence
 from hyperarc.heads.head import Head, create_head
+from hyperarc.heads.sweep import UpdateInBackward
 from hyperarc.margins import margin_names
 from hyperarc.parallel import gather, share
 
@@ -44,6 +45,12 @@ EXTRA: dict[str, dict[str, Any]] = {
     "three classes, sampled": {"name": "arcface", "num_classes": 3, "sample_rate": 0.5},
     "three, center": {"name": "cosface", "num_classes": 3, "auxiliary": {"center": {}, "intra": {}, "inter": {}}},
 }
+MOVED = {  # in backward, by SGD with momentum
+    "moved": {"name": "arcface", "sub_centers": 2},
+    "moved, sampled": {"name": "cosface", "sample_rate": 0.5},
+    "moved, three classes": {"name": "cosface", "num_classes": 3},
+}
+EXTRA |= MOVED
 HEADS = {name: {"name": name} for name in margin_names()} | EXTRA
 Found = dict[str, Tensor]
 
@@ -64,7 +71,9 @@ class Case:
         """Some steps on these rows of each batch; everything worth comparing. ``told``: classes to sweep over."""
         head = self.build()
         choose = head.centers.select
-        optimizer = torch.optim.SGD(head.parameters(), lr=0.05)
+        optimizer = torch.optim.SGD(head.parameters(), lr=0.05, momentum=0.9 if self.head in MOVED else 0.0)
+        if self.head in MOVED:
+            head.update = UpdateInBackward(optimizer, head.centers.weight)
         found: Found = {}
         for step in range(STEPS):
             generator = torch.Generator().manual_seed(step)
@@ -95,7 +104,7 @@ class Case:
 CASES = [
     *(Case(head, torch.float64, True) for head in HEADS),
     *(Case(head, torch.float32, True) for head in margin_names()),
-    *(Case(head, torch.float64, False) for head in HEADS if not head.startswith(("reference", "three"))),
+    *(Case(head, torch.float64, False) for head in (*EXTRA, "adacos", "curricularface", "sphereface2", "a_softmax")),
 ]
 
 

@@ -21,8 +21,12 @@ import torch.multiprocessing as mp
 import yaml
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor
 
 from hyperarc.artifact import Card, open_artifact, save_artifact
+from hyperarc.backbones import create_backbone
 from hyperarc.errors import CheckpointError, HyperArcError, RecipeError
 from hyperarc.heads.head import create_head
 from hyperarc.parallel import agreed, share, together
@@ -129,10 +133,28 @@ def work(rank: int, place: str) -> None:
                         run_leg(folder / kind, content, leg, first, last)
             wait_for(folder / kind / f"done-{leg}", made=rank == 0)
     with group(folder, "parts", rank, 3):
+        torch.save(fully_sharded(), folder / f"fsdp-{rank}.pt")
         state = toy_state(recipe())
         steps(state, recipe(), 2, parts=2)
         torch.save(content_of(state), folder / f"parts-{rank}.pt")
         torch.save(refusals(folder, rank), folder / f"refusals-{rank}.pt")
+
+
+def fully_sharded() -> dict[str, Tensor]:
+    """Gradients of a backbone under FSDP2 and of the head's centers; without processes, of the backbone as it is."""
+    torch.manual_seed(0)
+    rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+    backbone = create_backbone("iresnet_tiny", embedding_dim=6, dropout=0.0).double().eval()
+    head = create_head("cosface", num_classes=PEOPLE, embedding_dim=6, scale=8.0, sharded=world > 1).double()
+    faces = torch.randn(6, 3, 112, 112, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    if world > 1:
+        for part in (*(m for name, m in backbone.named_children() if name.startswith("layer")), backbone):
+            fully_shard(part, mesh=init_device_mesh("cpu", (world,))).set_gradient_divide_factor(1.0)
+    rows = share(6, rank, world)
+    head(backbone(faces[rows]), torch.arange(6)[rows]).loss.backward()
+    found = {name: p.grad for name, p in backbone.named_parameters() if p.grad is not None}
+    whole = {name: g.full_tensor() if isinstance(g, DTensor) else g for name, g in found.items()}
+    return whole | {"cut.centers": head.centers.weight.grad}
 
 
 def wait_for(mark: Path, made: bool) -> None:
@@ -227,6 +249,11 @@ def test_parts_of_a_batch_are_added_up_before_they_are_sent(place: Path) -> None
     state = toy_state(recipe())
     steps(state, recipe(), 2, parts=2)
     assert_equal([torch.load(place / f"parts-{rank}.pt", weights_only=True) for rank in range(3)], content_of(state))
+
+
+def test_a_backbone_under_fsdp(place: Path) -> None:
+    """DTensors for weights, and gradients summed: no factor of the number of processes."""
+    assert_equal([torch.load(place / f"fsdp-{rank}.pt", weights_only=True) for rank in range(3)], fully_sharded())
 
 
 def test_the_artifact_is_whole_whoever_trained(place: Path) -> None:

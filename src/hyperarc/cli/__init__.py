@@ -12,10 +12,11 @@ from typing import Annotated
 
 import typer
 
+from hyperarc import __version__
 from hyperarc.cli.faces import align, check, overlap, pack, unpack
 from hyperarc.cli.options import Json, Quiet
 from hyperarc.cli.options import print_result as _print
-from hyperarc.errors import HyperArcError, UnknownNameError
+from hyperarc.errors import HyperArcError, UsageError
 
 app = typer.Typer(
     help="Margin-based face recognition: train, judge and use embeddings of the ArcFace family.",
@@ -23,6 +24,22 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+def _tell_version(asked: bool) -> None:
+    if asked:
+        print(f"hyperarc {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_tell_version, help="Print the version and end.")
+    ] = False,
+) -> None:
+    """What stands before a command."""
+
 
 Overrides = Annotated[list[str] | None, typer.Argument(help="key=value changes, such as head.margin=cosface.")]
 Triple = tuple[float, float, float]
@@ -177,14 +194,14 @@ for command in (align, check, overlap, pack, unpack):
 
 
 def main() -> None:
-    """Run the command line; an error that the user can mend is one paragraph and exit code 1, of a name 2."""
+    """Run the command line; an error that the user can mend is one paragraph and exit code 1, of wrong usage 2."""
     # Huge pages halve the time of large heads on CPU; torch reads the switch when it is loaded.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     try:
         app()
     except HyperArcError as error:
         print(f"hyperarc: {error}", file=sys.stderr)
-        sys.exit(2 if isinstance(error, UnknownNameError) else 1)
+        sys.exit(2 if isinstance(error, UsageError) else 1)
     except BrokenPipeError:
         sys.exit(1)
     except OSError as error:  # of files that no command expected to fail: no permission, a full disk behind a pipe

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from hyperarc.data.face_set import FaceSet
 from hyperarc.data.formats.http_bytes import as_text, is_url
 from hyperarc.data.sources import is_there
-from hyperarc.errors import DataError, unknown_name
+from hyperarc.errors import DataError, UsageError, unknown_name
 from hyperarc.protocols.embedded import Embedded
 from hyperarc.protocols.pair_lists import Pairs
 from hyperarc.protocols.result import Result
@@ -78,7 +78,8 @@ def check_evaluation(evaluation: Evaluation) -> None:
 
     Raises:
         UnknownNameError: no such protocol, or no such argument of it.
-        DataError: paths that the protocol needs are not given or nothing is there, or it has no use for one.
+        UsageError: paths that the protocol needs are not given, or it has no use for one.
+        DataError: nothing is at a path.
     """
     _arguments(evaluation)
 
@@ -102,12 +103,12 @@ def _arguments(evaluation: Evaluation) -> dict[str, Any]:
     for parameter, path in (("faces", evaluation.faces), ("files", evaluation.pairs)):
         if path is not None:
             if parameter not in parameters:
-                raise DataError(f"protocol {name} takes no {_GIVEN[parameter]}", where=path, mend="leave it out")
+                raise UsageError(f"protocol {name} takes no {_GIVEN[parameter]}", where=path, mend="leave it out")
             given[parameter] = expand_path(path)
             if not (is_there(given[parameter]) or is_url(as_text(given[parameter]))):
                 raise DataError(f"evaluation {name}: nothing there", where=given[parameter])
     needed = [one for one, p in parameters.items() if p.default is inspect.Parameter.empty and one not in _DRAWN]
     if not {*needed} <= {*given, *evaluation.arguments}:
         words = " and ".join(_GIVEN.get(one, one) for one in needed)
-        raise DataError(f"protocol {name} needs {words}", mend="see docs/judging.md for what each protocol takes")
+        raise UsageError(f"protocol {name} needs {words}", mend="see docs/judging.md for what each protocol takes")
     return given | evaluation.arguments

@@ -17,7 +17,7 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from hyperarc.errors import RecipeError, nearest_names, unknown_name
+from hyperarc.errors import RecipeError, UsageError, nearest_names, unknown_name
 from hyperarc.recipe.dialect import YamlLoader
 from hyperarc.recipe.sections import Recipe
 
@@ -34,6 +34,8 @@ def recipe_names() -> list[str]:
 
 def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
     """Read, override and check a recipe; every mistake is one :class:`RecipeError` that says where it is.
+
+    An override that is no ``key=value``, or that leads nowhere, is a :class:`UsageError`.
 
     Example:
         >>> recipe = load_recipe("demo", ["training.batch_size=32", "head.margin=cosface"])
@@ -113,11 +115,11 @@ def _read(name_or_path: str) -> str:
 def _override(content: dict[str, Any], override: str) -> None:
     key, equals, value = override.partition("=")
     if not equals or not key:
-        raise RecipeError(f"expected key=value, got {override!r}")
+        raise UsageError(f"expected key=value, got {override!r}")
     try:
         parsed = yaml.load(value, YamlLoader)
     except NOT_YAML as error:
-        raise RecipeError("the value is not valid YAML", where=override) from error
+        raise UsageError("the value is not valid YAML", where=override) from error
     *parents, last = key.strip().split(".")
     here: Any = content
     for part in parents:
@@ -135,8 +137,8 @@ def _place(section: Any, part: str, override: str) -> Any:
     if isinstance(section, list):
         if part.isdecimal() and int(part) < len(section):
             return int(part)
-        raise RecipeError(f"expected an index below {len(section)}, got {part!r}", where=override)
-    raise RecipeError(f"{part!r} is sought in a value, not in a section", where=override)
+        raise UsageError(f"expected an index below {len(section)}, got {part!r}", where=override)
+    raise UsageError(f"{part!r} is sought in a value, not in a section", where=override)
 
 
 def _explain(error: ValidationError) -> str:

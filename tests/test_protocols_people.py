@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from hyperarc.data.face_set import open_faces
-from hyperarc.errors import DataError, UnknownNameError
+from hyperarc.errors import DataError, UnknownNameError, UsageError
 from hyperarc.metrics import mean_average_precision, threshold_at_far
 from hyperarc.protocols.drawn_pairs import draw_pairs
 from hyperarc.protocols.embedded import Embedded
@@ -85,7 +85,7 @@ class TestDrawnPairs:
         labels = np.array(list(number.values()))
         result = protocol.judge(Embedded.of(dict(zip(number, drawn(labels, 0.1), strict=True))))
         assert result.numbers[0].value > 0.95
-        with pytest.raises(DataError, match="at least 40 pairs"):
+        with pytest.raises(UsageError, match="at least 40 pairs"):
             open_protocol(evaluation.model_copy(update={"arguments": {"count": 8}}))
 
 
@@ -162,7 +162,7 @@ class TestFairness:
         assert by_table.names == ["0", "1"]
         with pytest.raises(UnknownNameError, match="'regoin'; did you mean 'region'"):
             open_protocol(Evaluation(protocol="fairness", arguments={"column": "regoin"}, **given))
-        with pytest.raises(DataError, match="protocol fairness needs faces and column"):
+        with pytest.raises(UsageError, match="protocol fairness needs faces and column"):
             open_protocol(Evaluation(protocol="fairness", **given))
 
 

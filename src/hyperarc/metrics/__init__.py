@@ -8,7 +8,7 @@ from hyperarc.metrics.angles import (
     angle_statistics,
     embedding_centers,
 )
-from hyperarc.metrics.bootstrap import Bootstrap, PeoplePairs, bootstrap_people
+from hyperarc.metrics.bootstrap import Bootstrap, PeoplePairs, bootstrap_kfold, bootstrap_people
 from hyperarc.metrics.calibration import (
     IsotonicMap,
     LogisticMap,
@@ -77,6 +77,7 @@ __all__ = [
     "angle_statistics",
     "auc",
     "average_precision",
+    "bootstrap_kfold",
     "bootstrap_people",
     "brier",
     "calibration_error",

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Literal
+from zipfile import is_zipfile
 
 from hyperarc.data.drawn.source import drawn_pairs
 from hyperarc.data.face_set import FaceSet, open_faces
 from hyperarc.data.formats.pair_pack import PairPack
+from hyperarc.errors import UsageError
+from hyperarc.protocols.cfp_pairs import read_cfp_pairs
 from hyperarc.protocols.embedded import Embedded
 from hyperarc.protocols.line_pairs import read_line_pairs
-from hyperarc.protocols.pair_lists import Pairs, read_cfp_pairs, read_lfw_pairs, read_own_pairs
+from hyperarc.protocols.pair_lists import Pairs, read_lfw_pairs, read_own_pairs, told_of
 from hyperarc.protocols.pairs import PairsResult, evaluate_pairs
 from hyperarc.protocols.protocol import Opened, Protocol, protocols
 
@@ -95,10 +98,14 @@ def open_drawn(people: int, seed: int) -> Opened:
 
 def open_pack(path: Path, name: str | None = None) -> Opened:
     """The pairs of a verification pack, in ten contiguous folds."""
+    if path.is_dir() or is_zipfile(path):
+        raise UsageError(
+            f"{name or 'the protocol'} needs pairs besides these faces", where=path, mend="give their list with --pairs"
+        )
     pack = PairPack(path)
-    return Opened(
-        PairsProtocol(Pairs(name or pack.name, pack.first, pack.second, pack.same)), FaceSet((pack,), pack.scan())
-    )
+    with told_of(path):
+        pairs = Pairs(name or pack.name, pack.first, pack.second, pack.same)
+    return Opened(PairsProtocol(pairs), FaceSet((pack,), pack.scan()))
 
 
 def _cfp(faces: Path, files: Path, kind: Literal["FF", "FP"]) -> Opened:
@@ -106,7 +113,7 @@ def _cfp(faces: Path, files: Path, kind: Literal["FF", "FP"]) -> Opened:
 
 
 def _named(pairs: Pairs, name: str) -> Pairs:
-    return Pairs(name, pairs.first, pairs.second, pairs.same, pairs.folds)
+    return Pairs(name, pairs.first, pairs.second, pairs.same, pairs.folds, pairs.people)
 
 
 def _listed(pairs: Pairs, faces: Path) -> Opened:

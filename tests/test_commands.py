@@ -22,7 +22,7 @@ from PIL import Image
 
 import hyperarc.training.checkpoint as checkpoint_module
 from hyperarc import cli
-from hyperarc.commands.evaluate import warn_of_closeness
+from hyperarc.commands.judgement import warn_of_closeness
 from hyperarc.commands.show import Show
 from hyperarc.data.drawn import draw_set
 from hyperarc.data.drawn.source import drawn_pairs

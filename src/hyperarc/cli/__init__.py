@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from hyperarc import __version__
+from hyperarc.cli.evaluation import evaluate
 from hyperarc.cli.faces import align, check, overlap, pack, unpack
 from hyperarc.cli.options import Json, Quiet
 from hyperarc.cli.options import print_result as _print
@@ -96,33 +97,6 @@ def train(
 
 
 @app.command()
-def evaluate(
-    artifact: Annotated[Path, typer.Argument(help="Artifact folder.")],
-    protocol: Annotated[str, typer.Option(help="lfw, cfp_fp, ijbc, megaface, folder ...; docs/judging.md lists all.")],
-    arguments: Annotated[list[str] | None, typer.Argument(help="The protocol's own, such as norm=false.")] = None,
-    data: Annotated[str | None, typer.Option(help="Folder, zip or .rec of aligned faces, or a .bin.")] = None,
-    pairs: Annotated[
-        str | None, typer.Option("--pairs", "--protocol-files", help="The protocol's own files; a .bin needs none.")
-    ] = None,
-    out: Annotated[Path | None, typer.Option(help="Where the report goes; default beside the artifact.")] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ...")] = "cpu",
-    as_json: Json = False,
-    quiet: Quiet = False,
-) -> None:
-    """Judge an artifact by a protocol and write a report."""
-    from hyperarc.commands.evaluate import evaluate as run_evaluate
-    from hyperarc.commands.report import report_judgement
-    from hyperarc.commands.show import Show
-    from hyperarc.recipe.file import read_values
-
-    asked = {"protocol": protocol, "faces": data, "pairs": pairs, "arguments": read_values(arguments or [])}
-    judgement = run_evaluate(artifact, asked, device, Show(quiet=quiet))
-    name = "" if artifact.name == "artifact" else f"{artifact.name}-"
-    report = report_judgement(judgement, out or artifact.parent / f"evaluation-{name}{protocol}.html")
-    _print(judgement.result.as_dict(), f"{judgement.result.name}: {judgement.headline()}\nreport {report}", as_json)
-
-
-@app.command()
 def embed(
     data: Annotated[Path, typer.Argument(help="Aligned faces: folder, zip, .rec, or a manifest (.parquet).")],
     out: Annotated[Path, typer.Argument(help="A .parquet, or a .npy with its table of faces beside it.")],
@@ -189,7 +163,7 @@ def plots(
     _print({"figures": figures}, "\n".join(path for paths in figures.values() for path in paths), as_json)
 
 
-for command in (align, check, overlap, pack, unpack):
+for command in (evaluate, align, check, overlap, pack, unpack):
     app.command()(command)
 
 

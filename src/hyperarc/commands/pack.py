@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from hyperarc.commands.evaluate import evaluation_of, rows_by_key
+from hyperarc.commands.evaluate import evaluation_of
 from hyperarc.commands.show import Show
 from hyperarc.data.face_set import open_faces
 from hyperarc.data.formats.pair_pack import write_pair_pack
 from hyperarc.data.packing import Packing, one_size, pack
 from hyperarc.errors import DataError, UsageError
 from hyperarc.files import require_absent
+from hyperarc.protocols.face_rows import rows_by_key
 from hyperarc.protocols.pair_lists import Pairs
 from hyperarc.protocols.protocol import open_protocol
 

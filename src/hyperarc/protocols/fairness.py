@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hyperarc.data.face_set import FaceSet, open_faces
+from hyperarc.data.face_set import Faces, FaceSet, open_faces
 from hyperarc.errors import DataError
 from hyperarc.metrics import clopper_pearson, pairs_needed, threshold_at_far
 from hyperarc.metrics.inputs import FloatArray, IntArray
@@ -169,7 +169,7 @@ def _told(interval: tuple[float, float]) -> str:
 
 @protocols.register("fairness")
 def open_fairness(
-    faces: Path,
+    faces: Faces,
     files: Path | None = None,
     *,
     seed: int,

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 
-from hyperarc.data.face_set import open_faces
+from hyperarc.data.face_set import Faces, open_faces
 from hyperarc.errors import UsageError
 from hyperarc.protocols.drawn_pairs import draw_pairs
 from hyperarc.protocols.pair_lists import Pairs
@@ -15,7 +13,7 @@ from hyperarc.protocols.protocol import Opened, protocols
 
 
 @protocols.register("folder")
-def open_folder(faces: Path, *, seed: int, count: int = 6000) -> Opened:
+def open_folder(faces: Faces, *, seed: int, count: int = 6000) -> Opened:
     """Labelled faces: ``count`` pairs are drawn from those that are kept (:func:`draw_pairs`)."""
     if count < 40:
         raise UsageError(f"expected at least 40 pairs, got count {count}")

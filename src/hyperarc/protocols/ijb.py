@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 
-from hyperarc.data.face_set import FaceSet, open_faces
+from hyperarc.data.face_set import Faces, FaceSet, open_faces
 from hyperarc.data.formats.folder_source import FolderSource
 from hyperarc.data.formats.landmark_source import LandmarkSource
 from hyperarc.errors import DataError
@@ -230,7 +230,9 @@ def _support(far: float, impostors: int) -> str:
     return "" if 1.0 / impostors <= far else "too few impostor pairs for this FAR"
 
 
-def _open(faces: Path, meta: Path, name: str, aligned: bool) -> tuple[FaceSet, TemplateFaces]:
+def _open(faces: Faces, meta: Path, name: str, aligned: bool) -> tuple[FaceSet, TemplateFaces]:
+    if isinstance(faces, FaceSet):
+        return faces, read_templates(meta, name)
     flat = faces.is_dir() and not any(entry.is_dir() for entry in faces.iterdir())
     if flat:
         source = FolderSource(faces, loose=faces.name)
@@ -247,14 +249,16 @@ def _open(faces: Path, meta: Path, name: str, aligned: bool) -> tuple[FaceSet, T
     return found, read_templates(meta, name)
 
 
-def _verification(faces: Path, files: Path, name: Literal["ijbb", "ijbc"], switches: Switches, aligned: bool) -> Opened:
+def _verification(
+    faces: Faces, files: Path, name: Literal["ijbb", "ijbc"], switches: Switches, aligned: bool
+) -> Opened:
     found, members = _open(faces, files, name, aligned)
     pairs = read_template_pairs(files, name, np.unique(members.templates))
     return Opened(TemplateVerification(f"{_TITLES[name]} 1:1", members, pairs, switches), found)
 
 
 def _identification(
-    faces: Path, files: Path, name: Literal["ijbb", "ijbc"], switches: Switches, aligned: bool
+    faces: Faces, files: Path, name: Literal["ijbb", "ijbc"], switches: Switches, aligned: bool
 ) -> Opened:
     found, members = _open(faces, files, name, aligned)
     known = np.unique(members.templates)
@@ -265,7 +269,7 @@ def _identification(
 
 @protocols.register("ijbb")
 def open_ijbb(
-    faces: Path, files: Path, *, norm: bool = True, detector_score: bool = True, aligned: bool = False
+    faces: Faces, files: Path, *, norm: bool = True, detector_score: bool = True, aligned: bool = False
 ) -> Opened:
     """IJB-B 1:1: ``loose_crop`` and the folder ``meta``."""
     return _verification(faces, files, "ijbb", Switches(norm, detector_score), aligned)
@@ -273,7 +277,7 @@ def open_ijbb(
 
 @protocols.register("ijbc")
 def open_ijbc(
-    faces: Path, files: Path, *, norm: bool = True, detector_score: bool = True, aligned: bool = False
+    faces: Faces, files: Path, *, norm: bool = True, detector_score: bool = True, aligned: bool = False
 ) -> Opened:
     """IJB-C 1:1: ``loose_crop`` and the folder ``meta``."""
     return _verification(faces, files, "ijbc", Switches(norm, detector_score), aligned)
@@ -281,7 +285,7 @@ def open_ijbc(
 
 @protocols.register("ijbb_1n")
 def open_ijbb_1n(
-    faces: Path, files: Path, *, norm: bool = True, detector_score: bool = True, aligned: bool = False
+    faces: Faces, files: Path, *, norm: bool = True, detector_score: bool = True, aligned: bool = False
 ) -> Opened:
     """IJB-B 1:N, mixed probes."""
     return _identification(faces, files, "ijbb", Switches(norm, detector_score), aligned)
@@ -289,7 +293,7 @@ def open_ijbb_1n(
 
 @protocols.register("ijbc_1n")
 def open_ijbc_1n(
-    faces: Path, files: Path, *, norm: bool = True, detector_score: bool = True, aligned: bool = False
+    faces: Faces, files: Path, *, norm: bool = True, detector_score: bool = True, aligned: bool = False
 ) -> Opened:
     """IJB-C 1:N, mixed probes."""
     return _identification(faces, files, "ijbc", Switches(norm, detector_score), aligned)

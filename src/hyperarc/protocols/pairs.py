@@ -116,8 +116,9 @@ class PairsResult:
 
     @property
     def telling(self) -> tuple[Number, ...]:
-        """Accuracy and TAR at FAR 1e-3."""
-        return self.numbers[0], self.tar_at_far[2].number()
+        """Accuracy, and TAR at the smallest FAR of those down to 1e-3 that the pairs support."""
+        supported = [point.number() for point in self.tar_at_far[:3] if point.supported]
+        return (self.numbers[0], *supported[-1:])
 
     @property
     def curves(self) -> tuple[ResultCurve, ...]:
@@ -132,7 +133,7 @@ class PairsResult:
 
     def headline(self) -> str:
         """Accuracy and TAR at FAR 1e-3 with their intervals, folds, pairs and flip policy."""
-        accuracy, tar = self.telling
+        accuracy, tar = self.numbers[0], self.tar_at_far[2].number()
         within, tar_within = (f" ({one.interval_text()})" if one.interval else "" for one in (accuracy, tar))
         return (
             f"{accuracy.text()}{within} over {len(self.fold_accuracies)} folds, TAR@FAR=1e-3 {tar.text()}{tar_within}, "

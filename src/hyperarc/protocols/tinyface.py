@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hyperarc.data.face_set import open_faces
+from hyperarc.data.face_set import Faces, open_faces
 from hyperarc.data.formats.mat_file import read_mat
 from hyperarc.errors import DataError
 from hyperarc.metrics.inputs import FloatArray, IntArray
@@ -123,7 +123,7 @@ def _places(mates: FloatArray, others: FloatArray) -> IntArray:
 
 
 @protocols.register("tinyface")
-def open_tinyface(faces: Path, files: Path) -> Opened:
+def open_tinyface(faces: Faces, files: Path) -> Opened:
     """TinyFace: ``Testing_Set`` with ``Probe``, ``Gallery_Match``, ``Gallery_Distractor``; the two ``.mat`` lists."""
     found = open_faces(faces)
     keys = [face_key(face) for face in found.manifest.column("face").tolist()]

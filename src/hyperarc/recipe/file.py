@@ -19,7 +19,7 @@ from pydantic import BaseModel, ValidationError
 
 from hyperarc.errors import RecipeError, UsageError, nearest_names, unknown_name
 from hyperarc.recipe.dialect import YamlLoader
-from hyperarc.recipe.sections import Recipe
+from hyperarc.recipe.sections import Evaluation, EvaluationList, Recipe
 
 MAX_RECIPE_BYTES = 1 << 20
 _PROBLEMS_TOLD = 20
@@ -42,16 +42,28 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
         >>> recipe.training.batch_size, recipe.head.margin
         (32, 'cosface')
     """
-    text = _read(name_or_path)
-    try:
-        content = yaml.load(text, YamlLoader)
-    except NOT_YAML as error:
-        raise RecipeError(f"not valid YAML: {' '.join(str(error).split())}", where=name_or_path) from error
-    if not isinstance(content, dict):
-        raise RecipeError(f"expected keys and values, got {type(content).__name__}", where=name_or_path)
+    content = _content(name_or_path)
     for override in overrides:
         _override(content, override)
     return parse_recipe(content, where=name_or_path)
+
+
+def load_evaluations(name_or_path: str) -> tuple[Evaluation, ...]:
+    """The section ``evaluation`` of a recipe; a file may hold this section alone. Errors as :func:`load_recipe`.
+
+    Example:
+        >>> [evaluation.protocol for evaluation in load_evaluations("demo")]
+        ['drawn']
+    """
+    content = _content(name_or_path)
+    try:
+        model = EvaluationList if set(content) == {"evaluation"} else Recipe
+        found = model.model_validate(content).evaluation
+    except ValidationError as error:
+        raise RecipeError(_explain(error), where=name_or_path) from None
+    if not found:
+        raise UsageError("its section evaluation names nothing to judge by", where=name_or_path)
+    return found
 
 
 def parse_recipe(content: dict[str, Any], *, where: object) -> Recipe:
@@ -89,6 +101,17 @@ def read_values(overrides: Sequence[str]) -> dict[str, Any]:
     content: dict[str, Any] = {}
     for override in overrides:
         _override(content, override)
+    return content
+
+
+def _content(name_or_path: str) -> dict[str, Any]:
+    """The recipe as nested dictionaries, unchecked."""
+    try:
+        content = yaml.load(_read(name_or_path), YamlLoader)
+    except NOT_YAML as error:
+        raise RecipeError(f"not valid YAML: {' '.join(str(error).split())}", where=name_or_path) from error
+    if not isinstance(content, dict):
+        raise RecipeError(f"expected keys and values, got {type(content).__name__}", where=name_or_path)
     return content
 
 

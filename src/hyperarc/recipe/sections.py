@@ -237,6 +237,12 @@ class Evaluation(Frozen):
     arguments: dict[str, Any] = Field(default_factory=dict, description="the protocol's own, such as ijbc's norm")
 
 
+class EvaluationList(Frozen):
+    """The section ``evaluation`` of a recipe by itself."""
+
+    evaluation: tuple[Evaluation, ...] = ()
+
+
 class Recipe(Frozen):
     """A whole training run.
 

@@ -1,0 +1,158 @@
+"""A model judged by a protocol: faces embedded or looked up, scored, and kept for the report's pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hyperarc.commands.aligned import warn_unaligned
+from hyperarc.commands.show import Show
+from hyperarc.data.crops import cut, read_crops
+from hyperarc.data.face_set import FaceSet
+from hyperarc.encoder import Encoder
+from hyperarc.errors import DataError
+from hyperarc.faces.image import Pixels
+from hyperarc.protocols.color_order import ColorOrder, compare_color_orders, sample_pairs
+from hyperarc.protocols.embedded import Embedded
+from hyperarc.protocols.face_rows import rows_by_key
+from hyperarc.protocols.protocol import Opened, Protocol, open_protocol
+from hyperarc.protocols.result import Result
+from hyperarc.protocols.stored import Stored
+from hyperarc.recipe import Evaluation
+
+_CLOSE = 0.5  # own value, of a cosine: 60 degrees
+_THREADS = 2  # that decode while the encoder works
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A result, and the faces it is about, for the report's pictures.
+
+    Attributes:
+        result: what the protocol came to.
+        faces: it is about; row_of: their rows by key, empty where there are no pictures.
+    """
+
+    result: Result
+    faces: FaceSet
+    row_of: dict[str, int]
+
+    def headline(self) -> str:
+        """The numbers of a table row, with their conditions."""
+        return self.result.headline()
+
+    def image(self, key: str) -> Pixels:
+        """The crop of a face."""
+        return self.faces.image(self.row_of[key])
+
+
+def judge_all(encoder: Encoder, evaluations: Sequence[Evaluation], show: Show) -> list[Judgement]:
+    """Judge an encoder by every evaluation."""
+    return [judge(encoder, evaluation, show) for evaluation in evaluations]
+
+
+def judge(encoder: Encoder, evaluation: Evaluation, show: Show) -> Judgement:
+    """Judge an encoder by one evaluation."""
+    return _embedded(encoder, open_protocol(evaluation), show).judgement()
+
+
+def judge_with_care(encoder: Encoder, opened: Opened, show: Show) -> Judgement:
+    """As :func:`judge`, of a protocol that is open; warns of faces that score better with red and blue exchanged."""
+    embedded = _embedded(encoder, opened, show)
+    judgement, order = embedded.judgement(), embedded.color_order(show)
+    warn_of_closeness(judgement.result, show)
+    if order is None:
+        return judgement
+    if order.exchanged_is_better:
+        show.note(f"warning: {order.warning()}")
+    judgement.result.conditions.update(order.conditions())
+    return judgement
+
+
+def judge_stored(stored: Stored, opened: Opened, show: Show) -> Judgement:
+    """Judge stored embeddings; pictures come from the faces of the protocol where these have any."""
+    protocol, faces = opened
+    asked = protocol.faces()
+    found = stored.find(asked, protocol.name)
+    result = protocol.judge(found.embedded())
+    result.conditions["embeddings"] = found.files
+    warn_of_closeness(result, show)
+    return Judgement(result, faces, {} if faces is stored.faces else rows_by_key(faces, asked))
+
+
+def warn_of_closeness(result: Result, show: Show) -> None:
+    """A note when different people lie close together: a weak model, or one that is given its pixels wrongly."""
+    impostor = result.scores.impostor if result.scores is not None else ()
+    if not len(impostor) or np.median(impostor) < _CLOSE:
+        return
+    degrees = float(np.rad2deg(np.arccos(np.clip(np.median(impostor), -1, 1))))
+    show.note(
+        f"warning: different people lie only {degrees:.0f} degrees apart (median; good models come near 90): the model "
+        "is weak, or its mean and std are not those that it was trained with"
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Embedded:
+    """The faces of a protocol with their embeddings."""
+
+    encoder: Encoder
+    protocol: Protocol
+    faces: FaceSet
+    row_of: dict[str, int]
+    embedded: Embedded
+
+    def judgement(self) -> Judgement:
+        return Judgement(self.protocol.judge(self.embedded), self.faces, self.row_of)
+
+    def color_order(self, show: Show) -> ColorOrder | None:
+        """A sample of the pairs embedded again with red and blue exchanged; None where there are too few pairs."""
+        pairs = self.protocol.pairs
+        if pairs is None or not len(rows := sample_pairs(pairs, self.embedded)):
+            return None
+        keys = sorted({key for row in rows for key in (pairs.first[row], pairs.second[row])})
+        with show.progress("colors exchanged") as tell:
+            vectors = _embed(self.encoder, self.faces, [self.row_of[key] for key in keys], tell, exchange=True)
+        return compare_color_orders(pairs, rows, self.embedded, dict(zip(keys, vectors, strict=True)))
+
+
+def _embedded(encoder: Encoder, opened: Opened, show: Show) -> _Embedded:
+    protocol, faces = opened
+    warn_unaligned(faces, encoder.contract, show)
+    asked = protocol.faces()
+    row_of = rows_by_key(faces, asked)
+    wanted = tuple(key for key in asked if key in row_of)
+    if not wanted:
+        raise DataError(
+            f"none of the {len(asked)} faces of {protocol.name} is there, such as {next(iter(asked), 'none')}",
+            where=faces.name,
+            mend="check that the data and the protocol's files belong together",
+        )
+    with show.progress(f"embedding {protocol.name}") as tell:
+        vectors = _embed(encoder, faces, [row_of[key] for key in wanted], tell)
+    embedded = Embedded(wanted, vectors, encoder.contract, faces.name, str(encoder.device))
+    return _Embedded(encoder, protocol, faces, row_of, embedded)
+
+
+def _embed(
+    encoder: Encoder, faces: FaceSet, rows: Sequence[int], tell: Callable[[int, int], None], *, exchange: bool = False
+) -> NDArray[np.float32]:
+    """Raw embeddings of faces by row; with ``exchange`` of their crops with red and blue exchanged."""
+    done = 0
+
+    def advance(count: int) -> None:
+        nonlocal done
+        done += count
+        tell(done, len(rows))
+
+    def crops() -> Iterator[Pixels]:
+        batches = cut(np.array(rows, np.int64), encoder.batch_size)
+        for batch in read_crops(faces.reader, batches, encoder.contract, threads=_THREADS):
+            for error in batch.unreadable.values():
+                raise error
+            yield batch.crops[..., ::-1] if exchange else batch.crops
+
+    return encoder.embed_batches(crops(), advance).vectors

@@ -15,7 +15,7 @@ from PIL import Image
 
 from hyperarc.data.face_set import open_faces
 from hyperarc.errors import DataError, UnknownNameError, UsageError
-from hyperarc.metrics import mean_average_precision, threshold_at_far
+from hyperarc.metrics import clopper_pearson, effective_trials, mean_average_precision, threshold_at_far
 from hyperarc.protocols.drawn_pairs import draw_pairs
 from hyperarc.protocols.embedded import Embedded
 from hyperarc.protocols.fairness import Fairness
@@ -127,11 +127,19 @@ class TestFairness:
         json.dumps(result.as_dict(), allow_nan=False)
 
     def test_small_groups_are_named(self) -> None:
-        *_, result = self.judged()
+        result_pairs, groups, scores, result = self.judged()
+        inside = np.array([groups[key] == "south" for key in result_pairs.first]) & result_pairs.same
         assert result.conditions["small_groups"] == "north, south"  # 150 of 600 impostor pairs
         notes = {number.name: number.note for number in result.numbers}
         assert "150 impostor pairs of 600 needed" in notes["FAR, north"]
-        assert "95 % interval" in notes["FRR, south"]
+        intervals = {number.name: number.interval for number in result.numbers}
+        low, high = intervals["FRR, south"] or (1.0, 0.0)
+        people = np.array([key[:3] for key in result_pairs.first])[inside]
+        missed = scores[inside] < result.conditions["threshold"]
+        worth = effective_trials(missed, people)
+        assert (low, high) == pytest.approx([float(end) for end in clopper_pearson(missed.mean() * worth, worth)])
+        assert worth < 150  # pairs of 20 people
+        assert result.conditions["intervals"] == "95 %, Clopper-Pearson, people as the unit"
 
     def test_complaints(self) -> None:
         pairs = Pairs("mine", ["a/1", "a/1", "b/1", "b/1"], ["a/2", "b/1", "b/2", "a/2"], [1, 0, 1, 0], 2)

@@ -17,7 +17,7 @@ def evaluate(
     words: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[ARTIFACT]... [KEY=VALUE]...",
+            metavar="ARTIFACT|KEY=VALUE",
             help="Artifact folders, compared if there are several; the protocol's own arguments, such as norm=false.",
             show_default=False,
         ),

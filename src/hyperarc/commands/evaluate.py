@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
@@ -17,11 +18,9 @@ from hyperarc.commands.show import Show
 from hyperarc.contract import Contract, require_same
 from hyperarc.data.formats.embedding_files import ARRAY, PARQUET
 from hyperarc.errors import ContractError, UsageError
-from hyperarc.protocols.protocol import Opened, check_evaluation, open_protocol
+from hyperarc.protocols.protocol import Opened, check_evaluation, open_protocol, takes
 from hyperarc.protocols.stored import Stored, open_embeddings
 from hyperarc.recipe import Evaluation
-
-_SHORTEST = 2  # letters of a name that file names share
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,20 +173,20 @@ def _twice(paths: Sequence[Path]) -> Path:
 
 
 def _shared_name(stems: Sequence[str]) -> str:
-    """What the names of one model's files end in, else begin with, else all of them.
+    """The words that the names of one model's files all end in, else begin with, else all names.
 
     Example:
-        >>> _shared_name(["lfw-r50", "cfp-r50"]), _shared_name(["a", "b"])
-        ('r50', 'a, b')
+        >>> _shared_name(["lfw-r50", "cfp-r50"]), _shared_name(["r50_lfw", "r50_cfp"]), _shared_name(["a", "b"])
+        ('r50', 'r50', 'a, b')
     """
+    words = [re.split(r"[-_. ]", stem) for stem in stems]
+    ends = _shared([one[::-1] for one in words])[::-1]
+    return "-".join(ends or _shared(words)) or ", ".join(stems)
 
-    def beginning(names: Iterable[str]) -> str:
-        letters = takewhile(lambda same: len(set(same)) == 1, zip(*names, strict=False))
-        return "".join(one[0] for one in letters)
 
-    ends, begins = beginning(stem[::-1] for stem in stems)[::-1], beginning(stems)
-    found = (name.strip("-_. ") for name in (ends, begins))
-    return next((name for name in found if len(name) >= _SHORTEST), ", ".join(stems))
+def _shared(words: Sequence[Sequence[str]]) -> list[str]:
+    """The first words that all lists have."""
+    return [same[0] for same in takewhile(lambda same: len(set(same)) == 1, zip(*words, strict=False))]
 
 
 def evaluation_of(protocol: Mapping[str, Any]) -> Evaluation:
@@ -204,8 +203,8 @@ def evaluations_of(
 
     Args:
         protocols: names.
-        data, pairs: where faces and the protocols' own files are: none, one for all protocols, or one each in their
-            order.
+        data, pairs: where faces and the protocols' own files are: none, one each in the order of the protocols, or one
+            for all that have a use for it.
         arguments: of the protocol, where there is one.
 
     Raises:
@@ -219,12 +218,14 @@ def evaluations_of(
         mend = "write a recipe, and give it with --recipe"
         raise UsageError(f"expected one protocol for {', '.join(arguments)}, got {len(protocols)}", mend=mend)
     spread: list[list[str | None]] = []
-    for option, given in (("--data", data), ("--pairs", pairs)):
+    for option, key, given in (("--data", "faces", data), ("--pairs", "pairs", pairs)):
         if len(given) not in (0, 1, len(protocols)):
             what = f"expected {option} once, or once for each of {len(protocols)} protocols, got {len(given)}"
             raise UsageError(what)
-        each: list[str | None] = [*given] or [None]
-        spread.append(each * len(protocols) if len(each) == 1 else each)
+        if len(given) < len(protocols):
+            spread.append([given[0] if given and takes(name, key) else None for name in protocols])
+        else:
+            spread.append([*given])
     fields = zip(protocols, *spread, strict=True)
     return [_evaluation({"protocol": p, "faces": f, "pairs": q, "arguments": arguments}) for p, f, q in fields]
 

@@ -12,6 +12,7 @@ from hyperarc.commands.aligned import warn_unaligned
 from hyperarc.commands.show import Show
 from hyperarc.data.crops import cut, read_crops
 from hyperarc.data.face_set import FaceSet
+from hyperarc.data.formats.embedding_source import EmbeddingFile
 from hyperarc.encoder import Encoder
 from hyperarc.errors import DataError
 from hyperarc.faces.image import Pixels
@@ -80,7 +81,8 @@ def judge_stored(stored: Stored, opened: Opened, show: Show) -> Judgement:
     result = protocol.judge(found.embedded())
     result.conditions["embeddings"] = found.files
     warn_of_closeness(result, show)
-    return Judgement(result, faces, {} if faces is stored.faces else rows_by_key(faces, asked))
+    has_pictures = not any(isinstance(source, EmbeddingFile) for source in faces.sources)
+    return Judgement(result, faces, rows_by_key(faces, asked) if has_pictures else {})
 
 
 def warn_of_closeness(result: Result, show: Show) -> None:

@@ -30,6 +30,7 @@ from hyperarc.protocols.ijb_files import (
     Subjects,
     TemplateFaces,
     TemplatePairs,
+    read_galleries,
     read_landmarks,
     read_subjects,
     read_template_pairs,
@@ -262,7 +263,7 @@ def _identification(
 ) -> Opened:
     found, members = _open(faces, files, name, aligned)
     known = np.unique(members.templates)
-    galleries = {one: read_subjects(files / f"{name}_1N_gallery_{one}.csv", known) for one in _GALLERIES[name]}
+    galleries = read_galleries(files, name, _GALLERIES[name], known)
     probes = read_subjects(files / f"{name}_1N_probe_mixed.csv", known)
     return Opened(TemplateIdentification(f"{_TITLES[name]} 1:N", members, galleries, probes, switches), found)
 

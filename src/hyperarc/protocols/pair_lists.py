@@ -52,7 +52,7 @@ class Pairs:
 
     Raises:
         DataError: lists of different lengths, flags other than 0 and 1, fold indices with gaps, no pairs; pairs of one
-            kind only.
+            kind only; a face paired with itself.
 
     Example:
         >>> pairs = Pairs("mine", ["a/1.jpg", "a/1.jpg"], ["a/2.jpg", "b/1.jpg"], [True, False], 2)
@@ -74,6 +74,9 @@ class Pairs:
                 f"expected as many first as second faces, at least one; got {len(keys[0])} and {len(keys[1])}",
                 where=name,
             )
+        itself = next((row for row, (a, b) in enumerate(zip(*keys, strict=True), start=1) if a == b), None)
+        if itself is not None:
+            raise DataError(f"pair {itself} is {keys[0][itself - 1]} and itself", where=name, mend="remove the pair")
         flags = _both_kinds(bool_vector(same, "same", len(keys[0])), name)
         given = people_by(folder_of, *keys, flags) if people is None else people
         for field, value in (

@@ -74,6 +74,17 @@ def protocol_names() -> list[str]:
     return protocols.names()
 
 
+def takes(name: str, key: str) -> bool:
+    """Whether a protocol has a use for a key of an evaluation, ``faces`` or ``pairs``.
+
+    Example:
+        >>> takes("lfw", "pairs"), takes("folder", "pairs")
+        (True, False)
+    """
+    parameters = inspect.signature(protocols.get(name)).parameters
+    return any(_GIVEN.get(parameter) == key for parameter in parameters)
+
+
 def check_evaluation(evaluation: Evaluation, faces: FaceSet | None = None) -> None:
     """Whether an evaluation can be opened, seen without reading its files; ``faces`` stand in for its own.
 

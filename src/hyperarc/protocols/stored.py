@@ -13,7 +13,7 @@ from hyperarc.contract import Contract
 from hyperarc.data.combination import combine
 from hyperarc.data.face_set import FaceSet
 from hyperarc.data.formats.embedding_source import EmbeddingFile
-from hyperarc.errors import DataError
+from hyperarc.errors import DataError, UsageError
 from hyperarc.metrics.inputs import IntArray
 from hyperarc.protocols.embedded import Embedded
 from hyperarc.protocols.face_rows import rows_by_key
@@ -103,7 +103,7 @@ def open_embeddings(paths: Sequence[str | Path]) -> tuple[Stored, ...]:
         paths: ``.parquet``, or ``.npy`` with its table of faces beside it.
 
     Raises:
-        DataError: as :class:`EmbeddingFile`, or one file twice.
+        DataError: as :class:`EmbeddingFile`. UsageError: one file twice.
 
     Example (needs files that ``hyperarc embed`` wrote):
         >>> (model,) = open_embeddings(["lfw-r50.parquet", "cfp-r50.parquet"])  # doctest: +SKIP
@@ -111,7 +111,7 @@ def open_embeddings(paths: Sequence[str | Path]) -> tuple[Stored, ...]:
     places = [Path(path).resolve() for path in paths]
     twice = next((place for place in places if places.count(place) > 1), None)
     if twice is not None:
-        raise DataError("this file is given twice", where=twice)
+        raise UsageError("this file is given twice", where=twice)
     stems = [place.stem for place in places]
     files: dict[str, list[EmbeddingFile]] = {}
     for path, place in zip(paths, places, strict=True):

@@ -46,7 +46,8 @@ class EmbeddingFile:
         self.path = Path(path).absolute()
         self.name = name or self.path.stem
         if not self.path.is_file():
-            raise DataError("expected a file of embeddings, got nothing there", where=path)
+            got = "a folder" if self.path.is_dir() else "nothing there"
+            raise DataError(f"expected a file of embeddings, got {got}", where=path, mend=_MEND)
         self._table_path = table_beside(self.path) if self.path.suffix == ARRAY else self.path
         if not is_parquet(self._table_path):
             what = "no Parquet file" if self._table_path.exists() else "missing"

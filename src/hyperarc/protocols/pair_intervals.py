@@ -29,6 +29,7 @@ from hyperarc.protocols.result import Resampled
 RESAMPLES = 1000
 _FEWEST = 200
 _WORK = 100_000_000  # pairs looked at over all resamples: seconds, whatever the list
+_ROUNDING = 1e-12  # of an area that is 1 in every resample
 ACCURACY, EER, AUC = "accuracy", "EER", "AUC"
 Interval = tuple[float, float]
 
@@ -123,7 +124,7 @@ def _widest(values: FloatArray, outcomes: BoolArray, people: IntArray | None) ->
 def _percentiles(values: FloatArray) -> Interval | None:
     """None where every resample gives the same number: that says nothing of how certain it is."""
     low, high = np.quantile(values, [0.025, 0.975])
-    return (float(low), float(high)) if high > low else None
+    return (float(low), float(high)) if high - low > _ROUNDING else None
 
 
 def _digest(pairs: Pairs) -> str:

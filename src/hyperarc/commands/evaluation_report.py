@@ -11,6 +11,7 @@ from typing import Any
 from hyperarc.commands.evaluate import Judged
 from hyperarc.commands.judgement import Judgement
 from hyperarc.commands.protocol_page import (
+    PANELS,
     number_card,
     number_panels,
     rule_of,
@@ -147,8 +148,7 @@ def _comparison(judged: Sequence[Judged], by_protocol: Sequence[dict[str, Judgem
     note = rule_of(columns) if len(judged) > 1 else "Below a number its 95 % interval."
     table = Table(["", *(one.name for _, one in columns)], rows, groups=groups, note=note)
     panels = number_panels([{name: j.result for name, j in named.items()} for named in by_protocol])
-    caption = "The first number of each protocol with its 95 % interval; filled points are the best."
-    figures = [Plot(interval_panels(panels), caption, wide=True)] if panels and len(judged) > 1 else []
+    figures = [Plot(interval_panels(panels), PANELS, wide=True)] if panels and len(judged) > 1 else []
     return Section("Comparison" if len(judged) > 1 else "Overview", lead=table, figures=figures)
 
 

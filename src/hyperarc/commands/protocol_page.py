@@ -33,6 +33,10 @@ RULE = (
     "difference, over the same resamples of people for both, holds 0)."
 )
 BY_INTERVALS = "{names}: ≈ where the intervals reach the best one's."
+PANELS = (
+    "The first number of each protocol with its 95 % interval. Filled: the best; pale: not told apart from it; hollow: "
+    "worse."
+)
 UNTOLD = "{names}: without intervals, so bold says nothing of how certain it is."
 UNRANKED = "{names}: {note}, so nobody is called best."
 
@@ -89,7 +93,8 @@ def number_panels(results: Sequence[Mapping[str, Result]]) -> list[Panel]:
             ranked = rank_models(list(named.values()))[0]
             values = {name: (number.value, *(number.interval or (None, None))) for name, number in firsts.items()}
             title = f"{next(iter(named.values())).name}, {one.name}"
-            panels.append(Panel(title, values, [list(named)[place] for place in ranked.best]))
+            best, level = ([list(named)[place] for place in places] for places in (ranked.best, ranked.level))
+            panels.append(Panel(title, values, best, level))
     return panels
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from hyperarc.commands.protocol_page import number_card, number_panels, section_of, versions
+from hyperarc.commands.protocol_page import PANELS, number_card, number_panels, section_of, versions
 from hyperarc.commands.train import Trained
 from hyperarc.data.face_set import FaceReader
 from hyperarc.data.training_set import TrainingSet
@@ -49,10 +49,7 @@ def _cards(runs: Mapping[str, Trained]) -> list[Card]:
 def _comparison(runs: Mapping[str, Trained]) -> list[Section]:
     by_protocol = zip(*(run.judgements for run in runs.values()), strict=True)
     panels = number_panels([dict(zip(runs, (one.result for one in some), strict=True)) for some in by_protocol])
-    caption = (
-        "The first number of each protocol with its 95 % interval; filled points are the best. Every run saw the same "
-        "faces for as many steps."
-    )
+    caption = f"{PANELS} Every run saw the same faces for as many steps."
     return [Section("Comparison", figures=[Plot(interval_panels(panels), caption, wide=True)])] if panels else []
 
 

@@ -55,14 +55,18 @@ def load_evaluations(name_or_path: str) -> tuple[Evaluation, ...]:
         >>> [evaluation.protocol for evaluation in load_evaluations("demo")]
         ['drawn']
     """
-    content = _content(name_or_path)
+    return parse_evaluations(_content(name_or_path), where=name_or_path)
+
+
+def parse_evaluations(content: dict[str, Any], *, where: object) -> tuple[Evaluation, ...]:
+    """Check the evaluations of a recipe, or of its section ``evaluation`` alone, given as nested dictionaries."""
     try:
         model = EvaluationList if set(content) == {"evaluation"} else Recipe
         found = model.model_validate(content).evaluation
     except ValidationError as error:
-        raise RecipeError(_explain(error), where=name_or_path) from None
+        raise RecipeError(_explain(error), where=where) from None
     if not found:
-        raise UsageError("its section evaluation names nothing to judge by", where=name_or_path)
+        raise UsageError("its section evaluation names nothing to judge by", where=where)
     return found
 
 

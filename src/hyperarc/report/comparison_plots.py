@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,12 +29,13 @@ class Panel:
     Attributes:
         title: of the number, such as "LFW, accuracy".
         values: model -> value, low and high end of its interval (both None without one); shares in 0..1.
-        best: models that are drawn filled; the others are hollow.
+        best: models that are drawn filled; level: those that are drawn pale, as they are not told apart from the best.
     """
 
     title: str
     values: Mapping[str, tuple[float, float | None, float | None]]
-    best: Sequence[str] = field(default=())
+    best: Sequence[str] = ()
+    level: Sequence[str] = ()
 
 
 @styled
@@ -70,8 +71,10 @@ def _draw_panel(axes: Axes, panel: Panel, *, named: bool) -> None:
         reach += [value, *ends]
         if ends != [value, value]:
             axes.plot(ends, [place, place], color=color, linewidth=2.2, alpha=0.75)
-        face = color if model in panel.best else "white"
-        axes.plot(value, place, "o", color=color, markersize=7, markerfacecolor=face, markeredgewidth=1.8)
+        point: dict[str, Any] = {"marker": "o", "markersize": 7, "markeredgewidth": 1.8, "linestyle": "none"}
+        axes.plot(value, place, color=color, markerfacecolor="white", **point)
+        alpha = 1.0 if model in panel.best else 0.35 if model in panel.level else 0.0
+        axes.plot(value, place, color=color, markeredgecolor="none", alpha=alpha, **point)
         text = percent(value).removesuffix(" %")
         axes.annotate(text, (value, place), (0, 6.5), textcoords="offset points", ha="center", fontsize=8, color=INK)
     low, high = min(reach), max(reach)

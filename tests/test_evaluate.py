@@ -19,6 +19,7 @@ from hyperarc.artifact.card import Card
 from hyperarc.commands.embed import Job, embed
 from hyperarc.commands.evaluate import artifact_names, evaluations_of
 from hyperarc.commands.show import Show
+from hyperarc.contract import Contract
 from hyperarc.data.drawn import draw_set
 from hyperarc.data.formats.embedding_files import table_beside
 from hyperarc.data.formats.embedding_source import EmbeddingFile
@@ -241,8 +242,8 @@ def test_foreign_embeddings_are_refused(run: Any, files: Files, tmp_path: Path) 
     about["contract"]["flip"] = "none"
     pq.write_table(table.replace_schema_metadata({b"hyperarc": json.dumps(about).encode()}), third)
     said = run("evaluate", "--embeddings", third, *own(files), *out).complaint()
-    assert re.search(rf"says digest {digest}, but its contract has [0-9a-f]{{16}}: one of them was changed", said)
-    about["digest"] = re.findall(r"[0-9a-f]{16}", said)[-1]
+    assert f"third.parquet: its contract is not that of digest {digest}" in said
+    about["digest"] = Contract.model_validate(about["contract"]).digest
     pq.write_table(table.replace_schema_metadata({b"hyperarc": json.dumps(about).encode()}), third)
     both = (files["one"], files["two"], "--embeddings", third)
     assert "are of no artifact here" in run("evaluate", *both, *own(files), *out).complaint()
@@ -293,12 +294,12 @@ def changed(files: Files, tmp_path: Path, change: str) -> Path:
         ("nan", r"x.npy: row 5 \(P0/P0_0005.png\): its embedding is NaN or infinite; embed it again"),
         ("zero", r"x.npy: row 5 \(P0/P0_0005.png\): its embedding is zero"),
         ("rolled", r"row 1 \(P0/P0_0001.png\): its embedding has length .*, its table says .*: embed again"),
-        ("short", r"x.npy: expected embeddings \[48, 16\], as its table of faces says, at least one; got \[47, 16\]"),
+        ("short", r"x.npy: expected embeddings \[48, 16\], as its faces and contract say, got \[47, 16\]"),
         ("double", "x.npy: expected float32, got float64"),
         ("twice", "two faces are P0/P0_0001: x:P0/P0_0001.png and x:P0/P0_0001.jpg; remove one"),
-        ("contract", "x.faces.parquet: does not say what contract it was made under"),
-        ("table", "x.faces.parquet: missing, expected the table of faces"),
-        ("cut", "x.npy: unreadable array"),
+        ("contract", "x.faces.parquet: does not say under which contract its embeddings were made"),
+        ("table", "x.faces.parquet: no such file; write it by hyperarc embed"),
+        ("cut", "x.npy: no file of embeddings that can be read"),
     ],
 )
 def test_bad_embeddings_are_named(run: Any, files: Files, tmp_path: Path, change: str, said: str) -> None:
@@ -353,10 +354,11 @@ def test_wrong_words_end_with_2(run: Any, files: Files, tmp_path: Path) -> None:
 
 def test_what_is_missing_ends_with_1(run: Any, files: Files, tmp_path: Path) -> None:
     out = ("--out", tmp_path / "page.html")
-    assert "nothing there" in run("evaluate", "--embeddings", tmp_path / "x.npy", *own(files), *out).complaint()
-    assert "a folder" in run("evaluate", "--embeddings", tmp_path, *own(files), *out).complaint()
-    table = table_beside(files["one.npy"])
-    assert "has no column vector; give faces-one.npy" in run("evaluate", "--embeddings", table, *own(files)).complaint()
+    assert "no such file" in run("evaluate", "--embeddings", tmp_path / "x.npy", *own(files), *out).complaint()
+    said = run("evaluate", "--embeddings", tmp_path, *own(files), *out).complaint()
+    assert "expected a .parquet or .npy of embeddings" in said
+    said = run("evaluate", "--embeddings", table_beside(files["one.npy"]), *own(files), *out).complaint()
+    assert "faces-one.faces.parquet: holds faces without their vectors; give the .npy" in said
     two = ("--embeddings", files["one.npy"], "--embeddings", files["one.parquet"])
     assert "two files hold P0/P0_0001" in run("evaluate", *two, *own(files), *out).complaint()
 

@@ -13,8 +13,11 @@ from typing import Annotated
 import typer
 
 from hyperarc import __version__
+from hyperarc.cli.angles import angles
+from hyperarc.cli.calibration import calibrate
 from hyperarc.cli.evaluation import evaluate
 from hyperarc.cli.faces import align, check, overlap, pack, unpack
+from hyperarc.cli.judging import count
 from hyperarc.cli.options import Json, Quiet
 from hyperarc.cli.options import print_result as _print
 from hyperarc.errors import HyperArcError, UsageError
@@ -86,6 +89,8 @@ def train(
     trained = run_train(content, folder, Start(resume, from_), show)
     if not trained.finished:
         raise typer.Exit(130)
+    if not trained.leads:
+        return
     title = f"HyperArc: {content.name}"
     report = report_runs(title, content.description, {content.name: trained}, folder / "report.html")
     lines = [f"{judgement.result.name}: {judgement.headline()}" for judgement in trained.judgements]
@@ -163,7 +168,7 @@ def plots(
     _print({"figures": figures}, "\n".join(path for paths in figures.values() for path in paths), as_json)
 
 
-for command in (evaluate, align, check, overlap, pack, unpack):
+for command in (evaluate, align, angles, calibrate, check, count, overlap, pack, unpack):
     app.command()(command)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from hyperarc.commands.aligned import warn_unaligned
@@ -16,11 +17,12 @@ from hyperarc.data.formats.embedding_source import EmbeddingFile
 from hyperarc.encoder import Encoder
 from hyperarc.errors import DataError
 from hyperarc.faces.image import Pixels
+from hyperarc.parallel import collective_device, gather, rank, share, world_size
 from hyperarc.protocols.color_order import ColorOrder, compare_color_orders, sample_pairs
 from hyperarc.protocols.embedded import Embedded
 from hyperarc.protocols.face_rows import rows_by_key
 from hyperarc.protocols.protocol import Opened, Protocol, open_protocol
-from hyperarc.protocols.result import Result
+from hyperarc.protocols.result import Conditions, Result
 from hyperarc.protocols.stored import Stored
 from hyperarc.recipe import Evaluation
 
@@ -51,25 +53,22 @@ class Judgement:
 
 
 def judge_all(encoder: Encoder, evaluations: Sequence[Evaluation], show: Show) -> list[Judgement]:
-    """Judge an encoder by every evaluation."""
-    return [judge(encoder, evaluation, show) for evaluation in evaluations]
+    """Judge an encoder by every evaluation; of several processes all embed, and the first judges."""
+    embedded = (embed_protocol(encoder, open_protocol(evaluation), show) for evaluation in evaluations)
+    return [one.judgement() for one in embedded if rank() == 0]
 
 
 def judge(encoder: Encoder, evaluation: Evaluation, show: Show) -> Judgement:
     """Judge an encoder by one evaluation."""
-    return _embedded(encoder, open_protocol(evaluation), show).judgement()
+    return embed_protocol(encoder, open_protocol(evaluation), show).judgement()
 
 
 def judge_with_care(encoder: Encoder, opened: Opened, show: Show) -> Judgement:
     """As :func:`judge`, of a protocol that is open; warns of faces that score better with red and blue exchanged."""
-    embedded = _embedded(encoder, opened, show)
-    judgement, order = embedded.judgement(), embedded.color_order(show)
-    warn_of_closeness(judgement.result, show)
-    if order is None:
-        return judgement
-    if order.exchanged_is_better:
-        show.note(f"warning: {order.warning()}")
-    judgement.result.conditions.update(order.conditions())
+    embedded = embed_protocol(encoder, opened, show)
+    judgement, conditions = embedded.judgement(), embedded.warn_of_colors(show)
+    warn_of_closeness(_impostor(judgement.result), show)
+    judgement.result.conditions.update(conditions)
     return judgement
 
 
@@ -80,14 +79,13 @@ def judge_stored(stored: Stored, opened: Opened, show: Show) -> Judgement:
     found = stored.find(asked, protocol.name)
     result = protocol.judge(found.embedded())
     result.conditions["embeddings"] = found.files
-    warn_of_closeness(result, show)
+    warn_of_closeness(_impostor(result), show)
     has_pictures = not any(isinstance(source, EmbeddingFile) for source in faces.sources)
     return Judgement(result, faces, rows_by_key(faces, asked) if has_pictures else {})
 
 
-def warn_of_closeness(result: Result, show: Show) -> None:
+def warn_of_closeness(impostor: Sequence[float] | NDArray[np.float64], show: Show) -> None:
     """A note when different people lie close together: a weak model, or one that is given its pixels wrongly."""
-    impostor = result.scores.impostor if result.scores is not None else ()
     if not len(impostor) or np.median(impostor) < _CLOSE:
         return
     degrees = float(np.rad2deg(np.arccos(np.clip(np.median(impostor), -1, 1))))
@@ -97,9 +95,13 @@ def warn_of_closeness(result: Result, show: Show) -> None:
     )
 
 
+def _impostor(result: Result) -> Sequence[float] | NDArray[np.float64]:
+    return () if result.scores is None else result.scores.impostor
+
+
 @dataclass(frozen=True, eq=False)
-class _Embedded:
-    """The faces of a protocol with their embeddings."""
+class EmbeddedProtocol:
+    """A protocol, the faces that it is about, and the embeddings of those that it or its caller asked for."""
 
     encoder: Encoder
     protocol: Protocol
@@ -110,7 +112,14 @@ class _Embedded:
     def judgement(self) -> Judgement:
         return Judgement(self.protocol.judge(self.embedded), self.faces, self.row_of)
 
-    def color_order(self, show: Show) -> ColorOrder | None:
+    def warn_of_colors(self, show: Show) -> Conditions:
+        """A note when the faces score better with red and blue exchanged; what was compared, for the conditions."""
+        order = self._color_order(show)
+        if order is not None and order.exchanged_is_better:
+            show.note(f"warning: {order.warning()}")
+        return {} if order is None else order.conditions()
+
+    def _color_order(self, show: Show) -> ColorOrder | None:
         """A sample of the pairs embedded again with red and blue exchanged; None where there are too few pairs."""
         pairs = self.protocol.pairs
         if pairs is None or not len(rows := sample_pairs(pairs, self.embedded)):
@@ -121,7 +130,8 @@ class _Embedded:
         return compare_color_orders(pairs, rows, self.embedded, dict(zip(keys, vectors, strict=True)))
 
 
-def _embedded(encoder: Encoder, opened: Opened, show: Show) -> _Embedded:
+def embed_protocol(encoder: Encoder, opened: Opened, show: Show, *, everyone: bool = False) -> EmbeddedProtocol:
+    """Embed the faces that a protocol needs; with ``everyone`` also all others that are kept."""
     protocol, faces = opened
     warn_unaligned(faces, encoder.contract, show)
     asked = protocol.faces()
@@ -133,28 +143,37 @@ def _embedded(encoder: Encoder, opened: Opened, show: Show) -> _Embedded:
             where=faces.name,
             mend="check that the data and the protocol's files belong together",
         )
+    if everyone:
+        kept = faces.manifest.keep
+        wanted = tuple(dict.fromkeys([*wanted, *(key for key, row in row_of.items() if kept[row])]))
     with show.progress(f"embedding {protocol.name}") as tell:
         vectors = _embed(encoder, faces, [row_of[key] for key in wanted], tell)
     embedded = Embedded(wanted, vectors, encoder.contract, faces.name, str(encoder.device))
-    return _Embedded(encoder, protocol, faces, row_of, embedded)
+    return EmbeddedProtocol(encoder, protocol, faces, row_of, embedded)
 
 
 def _embed(
     encoder: Encoder, faces: FaceSet, rows: Sequence[int], tell: Callable[[int, int], None], *, exchange: bool = False
 ) -> NDArray[np.float32]:
-    """Raw embeddings of faces by row; with ``exchange`` of their crops with red and blue exchanged."""
+    """Raw embeddings of faces by row; with ``exchange`` of their crops with red and blue exchanged.
+
+    Processes that train together embed a part each.
+    """
+    mine = rows[share(len(rows), rank(), world_size())]
     done = 0
 
     def advance(count: int) -> None:
         nonlocal done
         done += count
-        tell(done, len(rows))
+        tell(done, len(mine))
 
     def crops() -> Iterator[Pixels]:
-        batches = cut(np.array(rows, np.int64), encoder.batch_size)
+        batches = cut(np.array(mine, np.int64), encoder.batch_size)
         for batch in read_crops(faces.reader, batches, encoder.contract, threads=_THREADS):
             for error in batch.unreadable.values():
                 raise error
             yield batch.crops[..., ::-1] if exchange else batch.crops
 
-    return encoder.embed_batches(crops(), advance).vectors
+    vectors = encoder.embed_batches(crops(), advance).vectors
+    whole: NDArray[np.float32] = gather(torch.from_numpy(vectors).to(collective_device()))[0].cpu().numpy()
+    return whole

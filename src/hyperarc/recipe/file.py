@@ -19,11 +19,18 @@ from pydantic import BaseModel, ValidationError
 
 from hyperarc.errors import RecipeError, UsageError, nearest_names, unknown_name
 from hyperarc.recipe.dialect import YamlLoader
-from hyperarc.recipe.sections import Evaluation, EvaluationList, Recipe
+from hyperarc.recipe.frozen import Frozen
+from hyperarc.recipe.sections import Evaluation, Recipe
 
 MAX_RECIPE_BYTES = 1 << 20
 _PROBLEMS_TOLD = 20
 NOT_YAML = (yaml.YAMLError, ValueError, RecursionError)  # the latter two of impossible dates and of endless nesting
+
+
+class EvaluationList(Frozen):
+    """The section ``evaluation`` of a recipe by itself."""
+
+    evaluation: tuple[Evaluation, ...] = ()
 
 
 def recipe_names() -> list[str]:

@@ -141,6 +141,9 @@ class HeadSection(Frozen):
     sample_rate: float = Field(1.0, gt=0, le=1, description="share of people swept in a step (Partial FC)")
     prototypes: Prototypes | None = Field(None, description="sweep over hard people only; none sweeps over all")
     memory_mb: float = Field(64.0, gt=0, description="what the sweep may hold, MiB")
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto", description="of the sweep: fp32 is exact; bf16 also halves what is kept; auto is bf16 where hardware is"
+    )
 
 
 class Distillation(Frozen):
@@ -169,6 +172,9 @@ class Optimizer(Frozen):
     decay_norms: bool = Field(True, description="decay biases, norms and PReLU slopes too, as arcface_torch does")
     backbone_lr_factor: float = Field(1.0, ge=0, description="below 1 to fine-tune")
     clip_norm: float = Field(5.0, gt=0, description="gradient norm limit of the backbone, and of the head apart")
+    update_in_backward: bool = Field(
+        False, description="SGD: centers move while the sweep goes back, without a whole gradient and without clip_norm"
+    )
 
 
 class Schedule(Frozen):
@@ -198,7 +204,7 @@ class Training(Frozen):
     batch_size: int = Field(128, ge=2, description="faces per step over all accumulation parts")
     accumulate: int = Field(1, ge=1, description="parts that a batch is computed in")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
-        "auto", description="of the backbone; auto is bf16 where the hardware has it; the head is always fp32"
+        "auto", description="of the backbone; auto is bf16 where the hardware has it"
     )
     channels_last: bool = True
     compile: bool = Field(False, description="torch.compile the backbone; the first step takes a minute longer")
@@ -206,6 +212,11 @@ class Training(Frozen):
         "highest", description="fp32 matmul; medium is oneDNN on CPU and TF32 or bf16 where the hardware has it"
     )
     freeze_batchnorm: bool = Field(False, description="keep running statistics as they are (fine-tuning)")
+    sync_batchnorm: bool = Field(
+        False, description="under torchrun, batch norms see the whole batch and not each process's part"
+    )
+    backend: Literal["auto", "gloo", "nccl"] = Field("auto", description="under torchrun; auto is nccl with GPUs")
+    timeout_s: float = Field(1800.0, gt=0, description="under torchrun, how long processes wait for each other")
     ema: float | None = Field(None, gt=0, lt=1, description="decay of an averaged copy of the backbone, which is kept")
     keep_heap: bool = Field(
         True, description="keep freed memory in the process on CPU: 10 to 25 % faster, 40 to 70 % more memory"
@@ -237,12 +248,6 @@ class Evaluation(Frozen):
     arguments: dict[str, Any] = Field(default_factory=dict, description="the protocol's own, such as ijbc's norm")
 
 
-class EvaluationList(Frozen):
-    """The section ``evaluation`` of a recipe by itself."""
-
-    evaluation: tuple[Evaluation, ...] = ()
-
-
 class Recipe(Frozen):
     """A whole training run.
 
@@ -272,6 +277,20 @@ class Recipe(Frozen):
                 f"batch_size / accumulate = {part} is not a multiple of data.sampler.people.faces_per_person "
                 f"{sampler.faces_per_person}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _one_backward_a_step(self) -> Recipe:
+        wanted = {
+            "optimizer.name is sgd": self.optimizer.name == "sgd",
+            "training.accumulate is 1": self.training.accumulate == 1,
+            "training.precision is not fp16": self.training.precision != "fp16",
+            "nothing but the margin moves the centers": self.distillation is None
+            and not {"intra", "inter"} & self.head.auxiliary.keys(),
+        }
+        missing = [condition for condition, met in wanted.items() if not met]
+        if self.optimizer.update_in_backward and missing:
+            raise ValueError(f"optimizer.update_in_backward works only where {' and '.join(missing)}")
         return self
 
     def to_yaml(self) -> str:

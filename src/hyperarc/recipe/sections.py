@@ -22,8 +22,6 @@ class DrawnData(Frozen):
     faces_per_person: int = Field(24, ge=1, description="mean faces of a person")
     seed: int = Field(0, ge=0, description="another seed draws other people")
     tail_exponent: float = Field(0.0, ge=0, description="0 for equal class sizes, larger for a longer tail")
-    flip_rate: float = Field(0.0, ge=0, le=1, description="share of faces given another person's label")
-    conflict_rate: float = Field(0.0, ge=0, le=1, description="share of people cut into two labels")
 
 
 class SourceData(Frozen):
@@ -33,6 +31,25 @@ class SourceData(Frozen):
     color: Literal["rgb", "bgr"] = Field(
         "rgb", description="bgr: red and blue are exchanged in all files, and put right on reading"
     )
+
+
+class Noise(Frozen):
+    """Wrong labels put in on purpose, the truth kept beside the run; see :mod:`hyperarc.data.noise`."""
+
+    flips: float = Field(0.0, ge=0, le=1, description="share of faces given another person's name")
+    strangers: float = Field(0.0, ge=0, le=1, description="share of faces replaced by people who are not in the set")
+    strangers_from: SourceData | None = Field(
+        None, description="faces of strangers; none draws them, where the set is drawn too"
+    )
+    conflicts: float = Field(0.0, ge=0, le=1, description="share of people cut into two names")
+    together: int = Field(1, ge=1, description="faces of one wrong person that go under the same name")
+    seed: int = Field(0, ge=0, description="another seed takes other faces")
+
+    @model_validator(mode="after")
+    def _fits(self) -> Noise:
+        if self.flips + self.strangers > 1:
+            raise ValueError(f"flips and strangers are more than all faces: {self.flips:g} + {self.strangers:g}")
+        return self
 
 
 class PeopleTable(Frozen):
@@ -95,6 +112,11 @@ class Data(Frozen):
     drawn: DrawnData | None = None
     sources: tuple[SourceData, ...] = ()
     people_table: PeopleTable | None = None
+    noise: Noise = Noise()
+    manifest: str | None = Field(
+        None, description="a manifest of these faces, as hyperarc purify leaves: its names and marks count; "
+        "${NAME} is taken from the environment"
+    )
     min_faces: int = Field(1, ge=1, description="people with fewer faces are left out")
     sampler: Sampler = Sampler()
     flip: bool = Field(True, description="mirror every second face at random, as all recipes of the family do")

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from hyperarc.errors import CheckpointError
 from hyperarc.files import write_beside
-from hyperarc.recipe import Recipe, Sampler
+from hyperarc.recipe import Noise, Recipe, Sampler
 from hyperarc.training.state import TrainingState
 
 FORMAT = "1"
@@ -132,6 +132,11 @@ def recipe_digest(recipe: Recipe) -> str:
     del content["data"]["augmentation"]["preset"]  # the sections say all
     if not recipe.data.augmentation.steps():
         del content["data"]["augmentation"]
+    if recipe.data.noise == Noise():
+        del content["data"]["noise"]
+    if recipe.data.drawn is not None:  # where noise had its keys once
+        content["data"]["drawn"] |= {"flip_rate": 0.0, "conflict_rate": 0.0}
+    del content["data"]["manifest"]  # it may move: its faces stand in the checkpoint beside
     if recipe.distillation is None:
         del content["distillation"]
     else:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hyperarc.errors import DataError
 from hyperarc.purification.detection import detection_curve, judge_detection
 from hyperarc.purification.proposals import Proposal, propose
-from hyperarc.purification.sub_centers import Poll, alikeness, joined, poll
+from hyperarc.purification.sub_centers import Poll, alikeness, poll
 from hyperarc.purification.valley import find_valley
 
 DIM = 128
@@ -93,9 +93,10 @@ def test_people_polled_in_parts_are_polled_alike() -> None:
     whole = poll(vectors, labels, weight)
     first = labels < 2
     rest = poll(vectors[~first], labels[~first] - 2, weight[2:])
-    parts = joined([poll(vectors[first], labels[first], weight[:2]), rest])
+    parts = poll(vectors[first], labels[first], weight[:2])
     for name in ("votes", "sums", "sub_centers", "angles", "own_angles", "dominant"):
-        np.testing.assert_array_equal(getattr(parts, name), getattr(whole, name))
+        both = np.concatenate([getattr(parts, name), getattr(rest, name)])
+        np.testing.assert_array_equal(both, getattr(whole, name))
 
 
 def test_one_face_a_person_and_one_center_are_no_trouble() -> None:
@@ -223,8 +224,9 @@ def test_parts_of_people_are_split_off_or_moved_and_one_person_under_two_labels_
     assert all(0.5 < one.cosine <= 1.0 for one in told.values())
     assert 0.3 < found.limit < 0.95
     for one in found.listed:
-        assert int(one.rows(polled, labels, ANGLE).sum()) == one.faces
-    assert found.listed[0].rows(polled, labels, ANGLE)[labels == 3][:8].all()
+        assert len(one.chosen(polled, np.flatnonzero(labels == one.person), ANGLE)) == one.faces
+    of_3 = np.flatnonzero(labels == 3)
+    assert found.listed[0].chosen(polled, of_3, ANGLE).tolist() == of_3[:8].tolist()
     by_hand = propose(polled, labels, ANGLE, cosine=0.999, fewest=8)
     assert [(one.kind, one.person) for one in by_hand.listed] == [("split", 3)]
 

@@ -15,6 +15,7 @@ import typer
 from hyperarc.cli.faces import align, check, overlap, pack, unpack
 from hyperarc.cli.options import Json, Quiet
 from hyperarc.cli.options import print_result as _print
+from hyperarc.cli.purify import purify
 from hyperarc.errors import HyperArcError, UnknownNameError
 
 app = typer.Typer(
@@ -172,7 +173,7 @@ def plots(
     _print({"figures": figures}, "\n".join(path for paths in figures.values() for path in paths), as_json)
 
 
-for command in (align, check, overlap, pack, unpack):
+for command in (align, check, overlap, purify, pack, unpack):
     app.command()(command)
 
 

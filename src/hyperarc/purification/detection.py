@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -38,6 +38,10 @@ class Detection:
     def recall(self) -> float:
         """Share of the noise that was dropped; NaN where there is none."""
         return self.right / self.wrong if self.wrong else float("nan")
+
+    def as_dict(self) -> dict[str, float]:
+        """Everything as plain numbers."""
+        return {**asdict(self), "precision": self.precision, "recall": self.recall}
 
 
 def judge_detection(

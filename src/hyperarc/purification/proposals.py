@@ -44,13 +44,16 @@ class Proposal:
     faces: int
     cosine: float
 
-    def rows(self, polled: Poll, labels: npt.NDArray[np.integer], angle: float) -> npt.NDArray[np.bool_]:
-        """[N] the faces that would get another name: near to their sub-center, and dropped; of a merge, those kept."""
-        theirs: npt.NDArray[np.bool_] = labels == self.person
+    def chosen(self, polled: Poll, places: npt.NDArray[np.int64], angle: float) -> npt.NDArray[np.int64]:
+        """Those of the person's faces (places in the poll) that would get another name.
+
+        They lie near to their sub-center and are dropped; of a merge it is those kept.
+        """
+        kept = polled.angles[places] < angle
         if self.kind == "merge":
-            return theirs & polled.kept(angle)
-        voters = (polled.sub_centers == self.sub_center) & (polled.own_angles < angle)
-        return np.asarray(theirs & voters & ~polled.kept(angle))
+            return np.asarray(places[kept])
+        voters = (polled.sub_centers[places] == self.sub_center) & (polled.own_angles[places] < angle)
+        return np.asarray(places[voters & ~kept])
 
 
 @dataclass(frozen=True, eq=False)

@@ -102,18 +102,6 @@ def poll(
     )
 
 
-def joined(polls: list[Poll]) -> Poll:
-    """Polls of parts of the people as one: people go on from part to part, faces too.
-
-    Example:
-        >>> one = poll([[1.0, 0.0]], [0], [[[1.0, 0.0]]])
-        >>> joined([one, one]).votes.tolist()
-        [[1], [1]]
-    """
-    names = ("votes", "sums", "sub_centers", "angles", "own_angles")
-    return Poll(**{name: np.concatenate([getattr(part, name) for part in polls]) for name in names})
-
-
 def alikeness(votes: npt.NDArray[np.integer], sums: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
     """Mean cosine between two different faces of each sub-center [...], NaN where fewer than two voted.
 

@@ -12,11 +12,12 @@ from hyperarc.purification.centers import PersonCenters
 from hyperarc.purification.copies import Progress
 from hyperarc.purification.limit import FEWEST_PEOPLE
 from hyperarc.purification.overlap import overlap
-from hyperarc.purification.people import People
+from hyperarc.purification.people import Match, People
 from hyperarc.purification.same_people import same_people
 from hyperarc.purification.sub_centers import Poll, alikeness
 
 FEWEST_FACES = 5
+_FALSE_MATCHES = 0.01  # merges of different people expected in the whole set
 _AS_ALIKE = 0.5  # of the median of the dominant sub-centers' alikeness, which another must reach
 
 Floats32 = npt.NDArray[np.float32]
@@ -96,8 +97,9 @@ def propose(
         polled: all people with all their faces.
         labels: of the faces, [N].
         angle: radians, as for dropping.
-        cosine: from which on two centers are one person. By default the cosine that one pair of different people is
-            expected to reach among all; see :func:`hyperarc.purification.limit.fit_impostors`.
+        cosine: from which on two centers are one person. By default the cosine that a hundredth of a pair of different
+            people is expected to reach among all (see :func:`hyperarc.purification.limit.fit_impostors`), as names are
+            changed by it; at least that of ``angle``.
         fewest: faces of a split or move.
         progress: called with (blocks done, blocks in all) while people are compared.
     """
@@ -105,8 +107,11 @@ def propose(
     limit, false_matches, merges = np.nan, np.nan, []
     if cosine is not None or (dominant.counts > 0).sum() >= FEWEST_PEOPLE:
         twins = same_people(People(centers=dominant), cosine=cosine, progress=progress)
-        limit, false_matches = twins.limit, twins.false_matches
-        merges = _merges([(match.first, match.second, match.cosine) for match in twins.matches], dominant)
+        limit = twins.limit
+        if twins.impostors is not None:
+            limit = cosine or max(limit, twins.impostors.limit(_FALSE_MATCHES), float(np.cos(angle)))
+            false_matches = twins.impostors.expected(limit)
+        merges = _merges([match for match in twins.matches if match.cosine >= limit], dominant)
     parts = _parts(polled, labels, dominant, angle, fewest)
     listed = _matched(polled, parts, dominant, limit)
     kept = np.bincount(labels[polled.kept(angle)], minlength=len(polled.votes))
@@ -164,14 +169,14 @@ def _matched(polled: Poll, splits: list[Proposal], dominant: PersonCenters, limi
     return listed
 
 
-def _merges(pairs: list[tuple[int, int, float]], dominant: PersonCenters) -> list[tuple[int, int, float]]:
+def _merges(matches: list[Match], dominant: PersonCenters) -> list[tuple[int, int, float]]:
     """(person, other, cosine): the smaller goes to the larger, once, and never to one who goes elsewhere."""
     going: dict[int, tuple[int, float]] = {}
     staying: set[int] = set()
-    for one, other, cosine in pairs:  # nearest first
-        small, large = sorted((one, other), key=lambda person: (dominant.counts[person], -person))
+    for match in matches:  # nearest first
+        small, large = sorted((match.first, match.second), key=lambda person: (dominant.counts[person], -person))
         if small in going or small in staying or large in going:
             continue
-        going[small] = large, cosine
+        going[small] = large, match.cosine
         staying.add(large)
     return [(small, large, cosine) for small, (large, cosine) in going.items()]

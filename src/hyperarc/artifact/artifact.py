@@ -132,6 +132,7 @@ def build_head(recipe: Recipe, people: int) -> Head:
         sample_rate=section.sample_rate,
         prototypes=None if section.prototypes is None else section.prototypes.model_dump(),
         seed=recipe.seed,
+        trimming=None if section.trimming is None else section.trimming.model_dump(),
         memory_mb=section.memory_mb,
         auxiliary=section.auxiliary,
         **section.arguments,

@@ -17,6 +17,7 @@ from hyperarc.heads.auxiliary import Auxiliary, create_auxiliary
 from hyperarc.heads.centers import Centers
 from hyperarc.heads.first_loss import expected_loss
 from hyperarc.heads.sweep import Plan, Swept, chunked_sweep, cosines, reference_sweep
+from hyperarc.heads.trimming import Trimming
 from hyperarc.margins import Margin, create_margin, margin_names
 from hyperarc.margins.margin import margins
 from hyperarc.parallel import gather
@@ -59,6 +60,7 @@ class Head(nn.Module):
         centers: the class centers, ``centers.weight`` is [C, K, d].
         margin: the margin; its running state are registered buffers.
         auxiliary: losses added to the margin's, by name.
+        trimming: leaves the largest losses of a batch out, or None.
     """
 
     def __init__(self, centers: Centers, margin: Margin, *, sweep: str = "chunked", memory_mb: float = 64.0) -> None:
@@ -70,6 +72,7 @@ class Head(nn.Module):
         self.centers = centers
         self.margin = margin
         self.auxiliary = nn.ModuleDict()
+        self.trimming: Trimming | None = None
         self.sweep = sweep
         self.memory_mb = memory_mb
 
@@ -99,7 +102,8 @@ class Head(nn.Module):
                 self._mine(people, swept, classes)
             logit = self.margin.scale * self.margin.target(swept.target, norm, people)
             nearest_k = None if swept.nearest_k is None else swept.nearest_k[:, : self.margin.top_k]
-            loss = self.margin.loss(logit, swept.log_sum, nearest_k).mean()
+            each = self.margin.loss(logit, swept.log_sum, nearest_k)
+            loss = each.mean() if self.trimming is None else self.trimming(each)
             penalty = self.margin.penalty(norm)
             loss = loss if penalty is None else loss + penalty
             values = {}
@@ -213,6 +217,7 @@ def create_head(
     sweep: str = "chunked",
     memory_mb: float = 64.0,
     auxiliary: Mapping[str, Mapping[str, Any]] | None = None,
+    trimming: Mapping[str, Any] | None = None,
     **margin_args: Any,
 ) -> Head:
     """A head with the margin called ``name``.
@@ -229,6 +234,7 @@ def create_head(
         sweep: "chunked", or "reference" (dense, for tests and small C).
         memory_mb: what the chunked sweep may hold beside inputs and results.
         auxiliary: losses to add, name -> arguments (``weight`` among them): intra, inter, triplet, center.
+        trimming: arguments of :class:`~hyperarc.heads.trimming.Trimming`, which leaves a batch's largest losses out.
         margin_args: the margin's own arguments, such as ``scale`` and ``margin``. A head with structure takes its own
             as well, and ``over``, the name of its margin ("arcface").
 
@@ -252,6 +258,7 @@ def create_head(
         seed=seed,
     )
     head = build(centers, margin, sweep=sweep, memory_mb=memory_mb)
+    head.trimming = None if trimming is None else Trimming(**trimming)
     for added, arguments in (auxiliary or {}).items():
         loss = create_auxiliary(added, **arguments)
         loss.for_classes(num_classes, embedding_dim)

@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 from hyperarc.recipe.augmentation import Augmentation
 from hyperarc.recipe.dialect import YamlDumper
 from hyperarc.recipe.frozen import Frozen
+from hyperarc.recipe.loss import HeadSection
 
 
 class DrawnData(Frozen):
@@ -139,30 +140,6 @@ class Backbone(Frozen):
     name: str = "iresnet50"
     embedding_dim: int = Field(512, ge=2, le=65536)
     arguments: dict[str, Any] = Field(default_factory=dict, description="the backbone's own, such as neck and dropout")
-
-
-class Prototypes(Frozen):
-    """Hard prototype mining (AdaptiveFace): a step sweeps over the batch's people and those easily taken for them."""
-
-    queue: int = Field(16, ge=1, description="k, hard people kept for each; at most all others")
-    threshold: float = Field(-1.0, ge=-1, lt=1, description="h, cosine that an entry must exceed; -1 keeps all")
-    threshold_end: float | None = Field(None, ge=-1, lt=1, description="where h goes; the larger, the harder")
-    threshold_steps: int = Field(0, ge=0, description="steps that h takes to go there")
-    refresh_every: int | None = Field(0, ge=0, description="steps between searches for neighbors; 0 once; none never")
-
-
-class HeadSection(Frozen):
-    """The loss."""
-
-    margin: str = Field("arcface", description="one of hyperarc.margin_names(), or groupface")
-    arguments: dict[str, Any] = Field(default_factory=dict, description="the margin's own, such as scale and margin")
-    auxiliary: dict[str, dict[str, Any]] = Field(
-        default_factory=dict, description="losses to add, such as {triplet: {weight: 0.1}}"
-    )
-    sub_centers: int = Field(1, ge=1, description="centers per person")
-    sample_rate: float = Field(1.0, gt=0, le=1, description="share of people swept in a step (Partial FC)")
-    prototypes: Prototypes | None = Field(None, description="sweep over hard people only; none sweeps over all")
-    memory_mb: float = Field(64.0, gt=0, description="what the sweep may hold, MiB")
 
 
 class Distillation(Frozen):

@@ -122,7 +122,7 @@ def recipe_digest(recipe: Recipe) -> str:
     upkeep = {"checkpoint_every", "checkpoint_every_s", "keep_checkpoints", "keep_heap"}
     upkeep |= {"evaluate_every_epochs", "trackers"}
     content["training"] = {k: v for k, v in content["training"].items() if k not in upkeep}
-    for later in ("auxiliary", "prototypes"):  # older checkpoints know nothing of them
+    for later in ("auxiliary", "prototypes", "trimming"):  # older checkpoints know nothing of them
         if not content["head"][later]:
             del content["head"][later]
     if recipe.data.sampler == Sampler():

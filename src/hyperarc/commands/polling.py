@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hyperarc.artifact import Artifact
+from hyperarc.commands.aligned import warn_unaligned
 from hyperarc.commands.people import PART, whole_people
 from hyperarc.commands.show import Show
 from hyperarc.data.checks.copies import superfluous
@@ -140,6 +141,7 @@ def poll_faces(artifact: Artifact, faces: FaceSet, folder: Path, polling: Pollin
         _require_same(folder, plan)
     else:
         encoder = artifact.encoder(device=polling.device, batch_size=polling.batch_size)
+        warn_unaligned(kept, encoder.contract, show)
         whole = plan | {"device": polling.device, "batch_size": polling.batch_size, "part": polling.part_faces}
         with continue_work(folder, whole) as unfinished:
             work = _Work(kept, labels, encoder, centers, polling, unfinished)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -37,7 +38,7 @@ class Purified:
     accepted: tuple[Proposal, ...]
     truth: npt.NDArray[np.bool_] | None
 
-    @property
+    @cached_property
     def dominant(self) -> npt.NDArray[np.bool_]:
         """[N] faces that voted for the dominant sub-center of their person."""
         polled = self.faces.polled

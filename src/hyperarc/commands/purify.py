@@ -201,7 +201,7 @@ def _purified(subject: _Subject, asked: Purification, decisions: Decisions, run:
         )
     dropped = decisions.dropped(~faces.polled.kept(angle), faces.labels, faces.people)
     accepted = [one for one in proposals.listed if decisions.accepts(one, faces.people)]
-    manifest = marked(subject.faces.manifest, faces, dropped)
+    manifest = marked(subject.faces.manifest, faces, dropped, angle)
     if accepted:
         manifest = applied(manifest, faces, accepted, angle)
     return Purified(

@@ -20,15 +20,21 @@ from hyperarc.purification.proposals import Proposal
 
 KIND = "noise"
 _EMPTY = "people whose faces are all noise"
+_DECIDED = 181  # follows the degrees
 _WAS = f"{RENAMED}: was "
 _COLUMNS = ("kind", "person", "other", "sub_center", "faces", "cosine", "applied")
 
 
-def marked(manifest: Manifest, faces: PolledFaces, dropped: npt.NDArray[np.bool_]) -> Manifest:
-    """The manifest with the dropped faces [N] left out, the angle as reason, and people left empty told of."""
+def marked(manifest: Manifest, faces: PolledFaces, dropped: npt.NDArray[np.bool_], angle: float) -> Manifest:
+    """The manifest with the dropped faces [N] left out, and people left empty told of.
+
+    The reason is the angle, or somebody's decision where the face lies within ``angle`` (radians).
+    """
     groups = np.full(len(manifest), -1, np.int64)
-    groups[faces.rows[dropped]] = np.rint(np.degrees(faces.polled.angles[dropped])).astype(np.int64)
-    reasons = [[f"{KIND}: {degrees} deg from the dominant center"] for degrees in range(181)]
+    degrees = np.rint(np.degrees(faces.polled.angles)).astype(np.int64)
+    groups[faces.rows[dropped]] = np.where(faces.polled.kept(angle), _DECIDED, degrees)[dropped]
+    reasons = [[f"{KIND}: {whole} deg from the dominant center"] for whole in range(_DECIDED)]
+    reasons.append([f"{KIND}: decided"])
     after = manifest.with_columns(
         reason=add_by_group(manifest.table["reason"].chunk(0), groups, reasons),
         keep=pa.array(manifest.keep & (groups < 0), pa.bool_()),

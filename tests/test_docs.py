@@ -121,8 +121,8 @@ def test_every_command_shown_exists() -> None:
         unknown = [word for word in words if word.startswith("--") and word.partition("=")[0] not in options]
         assert not unknown, f"{page.name}: hyperarc {verb} {unknown}"
         given = [word for word in words if re.match(r"[a-z_0-9.]+=", word)]
-        if verb == "evaluate" and given:
-            protocol = protocols.get(words[words.index("--protocol") + 1])
+        if verb in ("evaluate", "calibrate") and given:
+            protocol = protocols.get(words[words.index("--protocol") + 1] if "--protocol" in words else "folder")
             assert set(read_values(given)) <= set(inspect.signature(protocol).parameters), f"{page.name}: {given}"
         else:
             load_recipe("demo", given)

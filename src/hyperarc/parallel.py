@@ -1,22 +1,65 @@
-"""Several processes of one training: what they must know of each other's rows."""
+"""Several processes at one work: how they find each other, and what they must know of each other's rows."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
+_TOLD_BY_TORCHRUN = {"RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"}
+
 
 def world_size() -> int:
-    """How many processes train together; 1 where no process group is at work.
+    """How many processes work together; 1 where no process group is at work.
 
     Example:
         >>> world_size()
         1
     """
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def rank() -> int:
+    """Which of them this one is, from 0.
+
+    Example:
+        >>> rank()
+        0
+    """
+    return dist.get_rank() if world_size() > 1 else 0
+
+
+@contextmanager
+def torchrun_group(device: str, *, patience: timedelta = timedelta(days=7)) -> Iterator[str]:
+    """The group of all processes that ``torchrun`` started, and the device of this one; without it nothing is set up.
+
+    Args:
+        device: "cuda" becomes each process's own.
+        patience: how long the first waits for the last.
+
+    Example:
+        >>> with torchrun_group("cpu") as device:
+        ...     device, world_size()
+        ('cpu', 1)
+    """
+    if not os.environ.keys() >= _TOLD_BY_TORCHRUN:
+        yield device
+        return
+    if device == "cuda":
+        device = f"cuda:{os.environ['LOCAL_RANK']}"
+    if device.startswith("cuda"):
+        torch.cuda.set_device(device)
+    dist.init_process_group("nccl" if device.startswith("cuda") else "gloo", timeout=patience)
+    try:
+        yield device
+    finally:
+        dist.destroy_process_group()
 
 
 def gather(rows: Tensor) -> tuple[Tensor, slice]:

@@ -6,6 +6,7 @@
     card.md               data, counts, licence, metrics, seed and library versions
     head.safetensors      centers and margin state, kept for fine-tuning and purification
     people.txt            who the centers are, one person a line, in label order
+    calibration.json      thresholds and probabilities, once ``hyperarc calibrate`` has measured them
 
 One imported from an ONNX file holds model.onnx instead of the weights, and neither recipe nor head:
 
@@ -29,6 +30,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
+from hyperarc.artifact.calibration import Calibration, read_calibration
 from hyperarc.artifact.card import Card, card_text, onnx_card_text
 from hyperarc.artifact.onnx_backbone import OnnxBackbone
 from hyperarc.artifact.onnx_graph import OnnxGraph, parse_graph
@@ -97,6 +99,14 @@ class Artifact:
         """The persons of the centers, in label order."""
         return _text(self.path / "people.txt").splitlines()
 
+    def calibration(self) -> Calibration:
+        """Thresholds and probabilities as ``hyperarc calibrate`` measured them.
+
+        Raises:
+            ArtifactError: never calibrated, or the file is damaged. ContractError: it is of other embeddings.
+        """
+        return read_calibration(self.path, self.contract)
+
     def encoder(self, *, device: torch.device | str = "cpu", batch_size: int = 32) -> Encoder:
         """The backbone with its contract, ready to embed."""
         return Encoder(self.backbone(), self.contract, device=device, batch_size=batch_size)
@@ -134,6 +144,7 @@ def build_head(recipe: Recipe, people: int) -> Head:
         seed=recipe.seed,
         trimming=None if section.trimming is None else section.trimming.model_dump(),
         memory_mb=section.memory_mb,
+        precision=section.precision,
         auxiliary=section.auxiliary,
         **section.arguments,
     )

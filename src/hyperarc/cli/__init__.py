@@ -12,7 +12,10 @@ from typing import Annotated
 
 import typer
 
+from hyperarc.cli.angles import angles
+from hyperarc.cli.calibration import calibrate
 from hyperarc.cli.faces import align, check, overlap, pack, unpack
+from hyperarc.cli.judging import count
 from hyperarc.cli.options import Json, Quiet
 from hyperarc.cli.options import print_result as _print
 from hyperarc.cli.purify import purify
@@ -173,7 +176,7 @@ def plots(
     _print({"figures": figures}, "\n".join(path for paths in figures.values() for path in paths), as_json)
 
 
-for command in (align, check, overlap, purify, pack, unpack):
+for command in (align, angles, calibrate, check, count, overlap, purify, pack, unpack):
     app.command()(command)
 
 

@@ -23,8 +23,8 @@ from hyperarc.faces.image import Pixels
 from hyperarc.protocols.color_order import ColorOrder, compare_color_orders, sample_pairs
 from hyperarc.protocols.embedded import Embedded
 from hyperarc.protocols.pair_lists import face_key
-from hyperarc.protocols.protocol import Protocol, check_evaluation, open_protocol
-from hyperarc.protocols.result import Result
+from hyperarc.protocols.protocol import Opened, Protocol, check_evaluation, open_protocol
+from hyperarc.protocols.result import Conditions, Result
 from hyperarc.recipe import Evaluation
 
 _CLOSE = 0.5  # own value, of a cosine: 60 degrees
@@ -55,7 +55,7 @@ def judge_all(encoder: Encoder, evaluations: Sequence[Evaluation], show: Show) -
 
 def judge(encoder: Encoder, evaluation: Evaluation, show: Show) -> Judgement:
     """Judge an encoder by one evaluation."""
-    return _embedded(encoder, evaluation, show).judgement()
+    return embed_protocol(encoder, open_protocol(evaluation), show).judgement()
 
 
 def evaluate(artifact: Path, protocol: Mapping[str, Any], device: str, show: Show) -> Judgement:
@@ -63,21 +63,17 @@ def evaluate(artifact: Path, protocol: Mapping[str, Any], device: str, show: Sho
 
     Warns when the faces score better with red and blue exchanged.
     """
-    evaluation = evaluation_of(protocol)
-    embedded = _embedded(open_artifact(artifact).encoder(device=device), evaluation, show)
-    judgement, order = embedded.judgement(), embedded.color_order(show)
-    warn_of_closeness(judgement.result, show)
-    if order is None:
-        return judgement
-    if order.exchanged_is_better:
-        show.note(f"warning: {order.warning()}")
-    judgement.result.conditions.update(order.conditions())
+    evaluation, encoder = evaluation_of(protocol), open_artifact(artifact).encoder(device=device)
+    embedded = embed_protocol(encoder, open_protocol(evaluation), show)
+    judgement, conditions = embedded.judgement(), embedded.warn_of_colors(show)
+    scores = judgement.result.scores
+    warn_of_closeness(() if scores is None else scores.impostor, show)
+    judgement.result.conditions.update(conditions)
     return judgement
 
 
-def warn_of_closeness(result: Result, show: Show) -> None:
+def warn_of_closeness(impostor: Sequence[float] | NDArray[np.float64], show: Show) -> None:
     """A note when different people lie close together: a weak model, or one that is given its pixels wrongly."""
-    impostor = result.scores.impostor if result.scores is not None else ()
     if not len(impostor) or np.median(impostor) < _CLOSE:
         return
     degrees = float(np.rad2deg(np.arccos(np.clip(np.median(impostor), -1, 1))))
@@ -111,8 +107,8 @@ def rows_by_key(faces: FaceSet, asked: Sequence[str] = ()) -> dict[str, int]:
 
 
 @dataclass(frozen=True, eq=False)
-class _Embedded:
-    """The faces of a protocol with their embeddings."""
+class EmbeddedProtocol:
+    """A protocol, the faces that it is about, and the embeddings of those that it or its caller asked for."""
 
     encoder: Encoder
     protocol: Protocol
@@ -123,7 +119,14 @@ class _Embedded:
     def judgement(self) -> Judgement:
         return Judgement(self.protocol.judge(self.embedded), self.faces, self.row_of)
 
-    def color_order(self, show: Show) -> ColorOrder | None:
+    def warn_of_colors(self, show: Show) -> Conditions:
+        """A note when the faces score better with red and blue exchanged; what was compared, for the conditions."""
+        order = self._color_order(show)
+        if order is not None and order.exchanged_is_better:
+            show.note(f"warning: {order.warning()}")
+        return {} if order is None else order.conditions()
+
+    def _color_order(self, show: Show) -> ColorOrder | None:
         """A sample of the pairs embedded again with red and blue exchanged; None where there are too few pairs."""
         pairs = self.protocol.pairs
         if pairs is None or not len(rows := sample_pairs(pairs, self.embedded)):
@@ -134,8 +137,9 @@ class _Embedded:
         return compare_color_orders(pairs, rows, self.embedded, dict(zip(keys, vectors, strict=True)))
 
 
-def _embedded(encoder: Encoder, evaluation: Evaluation, show: Show) -> _Embedded:
-    protocol, faces = open_protocol(evaluation)
+def embed_protocol(encoder: Encoder, opened: Opened, show: Show, *, everyone: bool = False) -> EmbeddedProtocol:
+    """Embed the faces that a protocol needs; with ``everyone`` also all others that are kept."""
+    protocol, faces = opened
     warn_unaligned(faces, encoder.contract, show)
     asked = protocol.faces()
     row_of = rows_by_key(faces, asked)
@@ -146,10 +150,13 @@ def _embedded(encoder: Encoder, evaluation: Evaluation, show: Show) -> _Embedded
             where=faces.name,
             mend="check that the data and the protocol's files belong together",
         )
+    if everyone:
+        kept = faces.manifest.keep
+        wanted = tuple(dict.fromkeys([*wanted, *(key for key, row in row_of.items() if kept[row])]))
     with show.progress(f"embedding {protocol.name}") as tell:
         vectors = _embed(encoder, faces, [row_of[key] for key in wanted], tell)
     embedded = Embedded(wanted, vectors, encoder.contract, faces.name, str(encoder.device))
-    return _Embedded(encoder, protocol, faces, row_of, embedded)
+    return EmbeddedProtocol(encoder, protocol, faces, row_of, embedded)
 
 
 def _embed(

@@ -24,6 +24,7 @@ from hyperarc.encoder import Encoder
 from hyperarc.errors import CheckpointError, RecipeError
 from hyperarc.faces.augmentation.augmenter import open_augmenter
 from hyperarc.files import write_beside
+from hyperarc.heads.sweep import choose_precision
 from hyperarc.protocols.protocol import check_evaluation
 from hyperarc.recipe import Recipe
 from hyperarc.training.checkpoint import Checkpoints
@@ -235,6 +236,8 @@ def _tell(
         f"{recipe.training.batch_size}, {recipe.backbone.name}, {recipe.head.margin}"
     )
     show.note("  ".join(f"{name} {value}" for name, value in hardware.facts().items()))
+    moved = ", centers updated in backward" if recipe.optimizer.update_in_backward else ""
+    show.note(f"sweep: {choose_precision(recipe.head.precision, hardware.device)}{moved}")
 
 
 def _encoder(recipe: Recipe, state: TrainingState) -> Encoder:

@@ -17,6 +17,8 @@ from hyperarc.heads.auxiliary import Auxiliary, create_auxiliary
 from hyperarc.heads.centers import Centers
 from hyperarc.heads.first_loss import expected_loss
 from hyperarc.heads.sweep import Plan, Swept, chunked_sweep, cosines, reference_sweep
+from hyperarc.heads.sweep.precision import choose_precision
+from hyperarc.heads.sweep.update import UpdateInBackward
 from hyperarc.heads.trimming import Trimming
 from hyperarc.margins import Margin, create_margin, margin_names
 from hyperarc.margins.margin import margins
@@ -59,22 +61,33 @@ class Head(nn.Module):
     Attributes:
         centers: the class centers, ``centers.weight`` is [C, K, d].
         margin: the margin; its running state are registered buffers.
-        auxiliary: losses added to the margin's, by name.
-        trimming: leaves the largest losses of a batch out, or None.
+        auxiliary: losses added to the margin's, by name. trimming: leaves a batch's largest losses out, or None.
+        update: moves the centers in the backward pass of a training step, or None, where an optimizer does so after it.
     """
 
-    def __init__(self, centers: Centers, margin: Margin, *, sweep: str = "chunked", memory_mb: float = 64.0) -> None:
+    def __init__(
+        self,
+        centers: Centers,
+        margin: Margin,
+        *,
+        sweep: str = "chunked",
+        memory_mb: float = 64.0,
+        precision: str = "fp32",
+    ) -> None:
         super().__init__()
         if sweep not in SWEEPS:
             raise unknown_name("sweep", sweep, SWEEPS)
         if memory_mb <= 0:
             raise HyperArcError(f"memory_mb must be positive, got {memory_mb}")
+        choose_precision(precision, "cpu")
         self.centers = centers
         self.margin = margin
         self.auxiliary = nn.ModuleDict()
         self.trimming: Trimming | None = None
         self.sweep = sweep
         self.memory_mb = memory_mb
+        self.precision = precision
+        self.update: UpdateInBackward | None = None
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> HeadOutput:
         """Loss of raw embeddings [N, d] with labels [N]; computed in fp32 or the embeddings' higher precision.
@@ -97,7 +110,10 @@ class Head(nn.Module):
                 if self.training:
                     self.margin.observe(target, norm)
                     self.centers.vote(people, winner)
-            swept = SWEEPS[self.sweep](rows, weight, labels, self._plan(target, norm, bias))
+            plan = self._plan(target, norm, bias)
+            if self.update is not None and self.training and torch.is_grad_enabled():
+                plan = replace(plan, update=self.update.of(classes))
+            swept = SWEEPS[self.sweep](rows, weight, labels, plan)
             if self.training:
                 self._mine(people, swept, classes)
             logit = self.margin.scale * self.margin.target(swept.target, norm, people)
@@ -174,6 +190,7 @@ class Head(nn.Module):
             top_k=max(self.margin.top_k, self.centers.mined),
             rescale=self._rescale if self.training and self.margin.rescales else None,
             memory_mb=self.memory_mb,
+            precision=choose_precision(self.precision, norm.device.type),
         )
 
     def _rescale(self, target: Tensor, log_sum: Tensor) -> Tensor:
@@ -197,9 +214,7 @@ class Head(nn.Module):
         if embeddings.ndim != 2 or embeddings.shape[1] != dim:
             raise HyperArcError(f"expected embeddings [N, {dim}], got {list(embeddings.shape)}")
         if labels.shape != embeddings.shape[:1] or labels.dtype != torch.int64:
-            raise HyperArcError(
-                f"expected int64 labels [{len(embeddings)}], got {labels.dtype} {list(labels.shape)}"
-            )
+            raise HyperArcError(f"expected int64 labels [{len(embeddings)}], got {labels.dtype} {list(labels.shape)}")
         if labels.device.type == "cpu" and len(labels) and not (0 <= int(labels.min()) <= int(labels.max()) < classes):
             row = int(((labels < 0) | (labels >= classes)).nonzero()[0, 0])
             raise DataError(f"label {int(labels[row])} is outside 0..{classes - 1}", where=f"batch row {row}")
@@ -216,6 +231,7 @@ def create_head(
     seed: int = 0,
     sweep: str = "chunked",
     memory_mb: float = 64.0,
+    precision: str = "fp32",
     auxiliary: Mapping[str, Mapping[str, Any]] | None = None,
     trimming: Mapping[str, Any] | None = None,
     **margin_args: Any,
@@ -224,8 +240,7 @@ def create_head(
 
     Args:
         name: one of :func:`hyperarc.margin_names`, or groupface (:class:`hyperarc.heads.groupface.GroupFace`).
-        num_classes: C, the number of people.
-        embedding_dim: d.
+        num_classes: C, the number of people. embedding_dim: d.
         sub_centers: K centers per class.
         sample_rate: share of the classes swept in a training step (Partial FC).
         prototypes: arguments of hard prototype mining (AdaptiveFace), such as ``queue``: a step then sweeps over the
@@ -233,6 +248,8 @@ def create_head(
         seed: of the initial centers and of the sampling.
         sweep: "chunked", or "reference" (dense, for tests and small C).
         memory_mb: what the chunked sweep may hold beside inputs and results.
+        precision: of the chunked sweep: "fp32" is exact, "bf16" keeps exponentials in bf16 and multiplies in bf16 where
+            the hardware does, "auto" is bf16 where the hardware has it. float64 embeddings are computed exactly.
         auxiliary: losses to add, name -> arguments (``weight`` among them): intra, inter, triplet, center.
         trimming: arguments of :class:`~hyperarc.heads.trimming.Trimming`, which leaves a batch's largest losses out.
         margin_args: the margin's own arguments, such as ``scale`` and ``margin``. A head with structure takes its own
@@ -257,7 +274,7 @@ def create_head(
         bias=bool(getattr(margin, "bias", False)),
         seed=seed,
     )
-    head = build(centers, margin, sweep=sweep, memory_mb=memory_mb)
+    head = build(centers, margin, sweep=sweep, memory_mb=memory_mb, precision=precision)
     head.trimming = None if trimming is None else Trimming(**trimming)
     for added, arguments in (auxiliary or {}).items():
         loss = create_auxiliary(added, **arguments)

@@ -94,9 +94,9 @@ def read_template_pairs(meta: Path, name: str, known: IntArray) -> TemplatePairs
     first, second, label = (
         cast(IntArray, column) for column in read_table(path, {"template": int, "other template": int, "label": int})
     )
-    _require(np.isin(label, (0, 1)), label, "label should be 0 or 1, got {}", path)
+    require_rows(np.isin(label, (0, 1)), label, "label should be 0 or 1, got {}", path)
     for column in (first, second):
-        _require(np.isin(column, known), column, "template {} has no faces", path)
+        require_rows(np.isin(column, known), column, "template {} has no faces", path)
     if label.min() == label.max():
         raise DataError(f"every pair has label {label[0]}; genuine and impostor pairs are needed", where=path)
     return TemplatePairs(first, second, label == 1, str(path))
@@ -110,13 +110,20 @@ def read_subjects(path: Path, known: IntArray) -> Subjects:
     """
     columns = read_table(path, {"template": int, "subject": int}, delimiter=",", header=True)
     templates, subjects = (cast(IntArray, column) for column in columns)
+    found = owners_of(templates, subjects, path)
+    require_rows(np.isin(templates, known), templates, "template {} has no faces", path, header=1)
+    return found
+
+
+def owners_of(templates: IntArray, subjects: IntArray, where: Path | str) -> Subjects:
+    """Whose each template is, of rows below a header; :class:`DataError` names the row of one that has two subjects."""
     unique, first, place = np.unique(templates, return_index=True, return_inverse=True)
-    _require(subjects == subjects[first][place], templates, "template {} has two subjects", path, header=1)
-    _require(np.isin(templates, known), templates, "template {} has no faces", path, header=1)
-    return Subjects(unique, subjects[first], str(path))
+    require_rows(subjects == subjects[first][place], templates, "template {} has two subjects", where, header=1)
+    return Subjects(unique, subjects[first], str(where))
 
 
-def _require(good: BoolArray, values: IntArray, message: str, path: Path, header: int = 0) -> None:
+def require_rows(good: BoolArray, values: IntArray, message: str, path: Path | str, header: int = 0) -> None:
+    """:class:`DataError` with the first row that is not good, and its value in the message."""
     bad = np.flatnonzero(~good)
     if len(bad):
         row = int(bad[0])

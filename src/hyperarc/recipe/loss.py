@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -39,3 +39,6 @@ class HeadSection(Frozen):
     prototypes: Prototypes | None = Field(None, description="sweep over hard people only; none sweeps over all")
     trimming: Trimming | None = Field(None, description="leave the largest losses of a batch out; none keeps all")
     memory_mb: float = Field(64.0, gt=0, description="what the sweep may hold, MiB")
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto", description="of the sweep: fp32 is exact; bf16 also halves what is kept; auto is bf16 where hardware is"
+    )

@@ -168,6 +168,9 @@ class Optimizer(Frozen):
     decay_norms: bool = Field(True, description="decay biases, norms and PReLU slopes too, as arcface_torch does")
     backbone_lr_factor: float = Field(1.0, ge=0, description="below 1 to fine-tune")
     clip_norm: float = Field(5.0, gt=0, description="gradient norm limit of the backbone, and of the head apart")
+    update_in_backward: bool = Field(
+        False, description="SGD: centers move while the sweep goes back, without a whole gradient and without clip_norm"
+    )
 
 
 class Schedule(Frozen):
@@ -197,7 +200,7 @@ class Training(Frozen):
     batch_size: int = Field(128, ge=2, description="faces per step over all accumulation parts")
     accumulate: int = Field(1, ge=1, description="parts that a batch is computed in")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
-        "auto", description="of the backbone; auto is bf16 where the hardware has it; the head is always fp32"
+        "auto", description="of the backbone; auto is bf16 where the hardware has it"
     )
     channels_last: bool = True
     compile: bool = Field(False, description="torch.compile the backbone; the first step takes a minute longer")
@@ -265,6 +268,20 @@ class Recipe(Frozen):
                 f"batch_size / accumulate = {part} is not a multiple of data.sampler.people.faces_per_person "
                 f"{sampler.faces_per_person}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _one_backward_a_step(self) -> Recipe:
+        wanted = {
+            "optimizer.name is sgd": self.optimizer.name == "sgd",
+            "training.accumulate is 1": self.training.accumulate == 1,
+            "training.precision is not fp16": self.training.precision != "fp16",
+            "nothing but the margin moves the centers": self.distillation is None
+            and not {"intra", "inter"} & self.head.auxiliary.keys(),
+        }
+        missing = [condition for condition, met in wanted.items() if not met]
+        if self.optimizer.update_in_backward and missing:
+            raise ValueError(f"optimizer.update_in_backward works only where {' and '.join(missing)}")
         return self
 
     def to_yaml(self) -> str:

@@ -125,6 +125,10 @@ def recipe_digest(recipe: Recipe) -> str:
     for later in ("auxiliary", "prototypes", "trimming"):  # older checkpoints know nothing of them
         if not content["head"][later]:
             del content["head"][later]
+    if recipe.head.precision == "auto":
+        del content["head"]["precision"]
+    if not recipe.optimizer.update_in_backward:
+        del content["optimizer"]["update_in_backward"]
     if recipe.data.sampler == Sampler():
         del content["data"]["sampler"]  # nor of this
     elif recipe.data.sampler.shards is None:

@@ -6,7 +6,22 @@ equal in value and gradient.
 """
 
 from hyperarc.heads.sweep.chunked import chunked_sweep
+from hyperarc.heads.sweep.memory import Footprint, SweepSize, footprint
 from hyperarc.heads.sweep.plan import Plan, Swept
+from hyperarc.heads.sweep.precision import Precision, choose_precision
 from hyperarc.heads.sweep.reference import cosines, reference_sweep
+from hyperarc.heads.sweep.update import UpdateInBackward
 
-__all__ = ["Plan", "Swept", "chunked_sweep", "cosines", "reference_sweep"]
+__all__ = [
+    "Footprint",
+    "Plan",
+    "Precision",
+    "SweepSize",
+    "Swept",
+    "UpdateInBackward",
+    "choose_precision",
+    "chunked_sweep",
+    "cosines",
+    "footprint",
+    "reference_sweep",
+]

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from hyperarc.errors import HyperArcError
+from hyperarc.heads.sweep.precision import EXACT, Precision
 from hyperarc.margins.margin import NegativeMap
 
 
@@ -24,6 +26,9 @@ class Plan:
         rescale: called with target [N] and log_sum [N] at ``scale``, answers the scale to go on with (AdaCos); None
             keeps ``scale``.
         memory_mb: what the chunked sweep may hold beside its inputs and results, in MiB.
+        precision: dtypes of its products and of what it keeps.
+        update: called in backward with first and last class of a block and the gradient [w, K, d] of its centers, a
+            buffer; it changes the centers, which then get no gradient. None hands the whole gradient back.
     """
 
     scale: float | Tensor = 1.0
@@ -34,6 +39,12 @@ class Plan:
     top_k: int = 0
     rescale: Callable[[Tensor, Tensor], Tensor] | None = None
     memory_mb: float = 64.0
+    precision: Precision = EXACT
+    update: Callable[[int, int, Tensor], None] | None = None
+
+    def __post_init__(self) -> None:
+        if self.bias is not None and self.normalize_centers:
+            raise HyperArcError("a bias goes with centers that keep their length: set normalize_centers=False")
 
 
 @dataclass(frozen=True)

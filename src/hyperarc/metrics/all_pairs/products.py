@@ -10,9 +10,10 @@ top: nothing for whole numbers; d u / (1 - d u) |x'| |y'| for fp32 sums in any o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -20,6 +21,7 @@ import torch
 from torch import Tensor
 
 UNIT = 1.0 + 1e-6  # longest length of a unit vector in fp32
+AT_A_TIME = 512  # vectors that stay in the cache while they are rounded
 SLACK = 1e-6  # for thresholds turned into the product's own units
 
 
@@ -91,7 +93,8 @@ class Bf16(Fp32):
     def rows(self, unit: Tensor) -> Lowered:
         """Unit vectors [n, d] rounded to bf16."""
         values = unit.bfloat16()
-        return Lowered(values, 1.0, _residual(unit, values, 1.0))
+        parts = zip(unit.split(AT_A_TIME), values.split(AT_A_TIME), strict=True)
+        return Lowered(values, 1.0, max(_residual(true, kept.float(), 1.0) for true, kept in parts))
 
     def multiply(self, rows: Lowered, columns: Lowered, part: slice) -> Tensor:
         """Products of some rows with all columns, fp32."""
@@ -111,14 +114,14 @@ class Int8(Fp32):
 
     def rows(self, unit: Tensor) -> Lowered:
         """Unit vectors [n, d] in steps of their largest entry / 127, padded with zeros to a multiple of 8."""
-        whole, step, residual = _whole(unit, 127)
-        return Lowered(torch.nn.functional.pad(whole.to(torch.int8), (0, -unit.shape[1] % 8)), step, residual)
+        whole = _whole(unit, 127)
+        return replace(whole, values=torch.nn.functional.pad(whole.values, (0, -unit.shape[1] % 8)))
 
     def columns(self, unit: Tensor) -> Lowered:
         """As the rows, with zero vectors up to a multiple of 8, which the device's product wants."""
         right = self.rows(unit)
         padded = torch.nn.functional.pad(right.values, (0, 0, 0, -len(unit) % 8))
-        return Lowered((padded.T, len(unit)), right.step, right.residual)
+        return replace(right, values=(padded.T, len(unit)))
 
     def multiply(self, rows: Lowered, columns: Lowered, part: slice) -> Tensor:
         """Products of some rows with all columns, int32."""
@@ -138,13 +141,12 @@ class OffsetInt8(Int8):
 
     def rows(self, unit: Tensor) -> Lowered:
         """Unit vectors [n, d] in steps of their largest entry / 63, with 64 added."""
-        whole, step, residual = _whole(unit, 63)
-        return Lowered((whole + 64).to(torch.uint8), step, residual)
+        return _whole(unit, 63, added=64)
 
     def columns(self, unit: Tensor) -> Lowered:
         """Unit vectors [m, d] in steps of their largest entry / 127, packed by oneDNN."""
-        whole, step, residual = _whole(unit, 127)
-        return Lowered(torch.ops.onednn.qlinear_prepack(whole.to(torch.int8), [1024, unit.shape[1]]), step, residual)
+        whole = _whole(unit, 127)
+        return replace(whole, values=torch.ops.onednn.qlinear_prepack(whole.values, [1024, unit.shape[1]]))
 
     def multiply(self, rows: Lowered, columns: Lowered, part: slice) -> Tensor:
         """Products of some rows with all columns: whole numbers below 2^24 (d up to 1024), exact in fp32."""
@@ -155,16 +157,28 @@ class OffsetInt8(Int8):
         return result
 
 
-def _whole(unit: Tensor, levels: int) -> tuple[Tensor, float, float]:
-    step = float(unit.abs().max()) / levels
-    whole = (unit / step).round_().clamp_(-levels, levels)
-    return whole, step, _residual(unit, whole, step)
+def _whole(unit: Tensor, levels: int, added: int = 0) -> Lowered:
+    """Whole numbers from -levels to levels, as signed bytes or, with something ``added``, unsigned ones."""
+    low, high = torch.aminmax(unit)
+    step = max(-float(low), float(high)) / levels
+    values = torch.empty(unit.shape, dtype=torch.uint8 if added else torch.int8, device=unit.device)
+    residual = 0.0
+    for true, kept in zip(unit.split(AT_A_TIME), values.split(AT_A_TIME), strict=True):
+        whole = (true / step).round_().clamp_(-levels, levels)
+        residual = max(residual, _residual(true, whole, step))
+        kept.copy_(whole.add_(added))
+    return Lowered(values, step, residual)
 
 
 def _residual(unit: Tensor, values: Tensor, step: float) -> float:
-    """Largest distance of a vector from what stands for it, measured in fp64."""
-    parts = zip(unit.split(2048), values.split(2048), strict=True)
-    return max(float((part.double() * step - true.double()).norm(dim=1).max()) for true, part in parts) + 1e-12
+    """Largest distance of a vector from what stands for it, or a little more.
+
+    Measured in fp32: an entry, at most 1, loses less than 2^-22 to rounding, and the length of d of them at most
+    d 2^-23 of itself (Higham 2002, section 3.1); both are added.
+    """
+    dim = unit.shape[1]
+    longest = float(torch.sub(unit, values, alpha=step).norm(dim=1).max())
+    return longest * (1.0 + dim * 2.0**-23) + math.sqrt(dim) * 2.0**-22
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
@@ -12,14 +13,17 @@ from torch import Tensor
 from hyperarc.errors import HyperArcError
 from hyperarc.metrics.all_pairs.counts import Counts
 from hyperarc.metrics.all_pairs.layout import Cell, Layout, Side, matches
+from hyperarc.metrics.all_pairs.plan import Window
 from hyperarc.metrics.all_pairs.products import Fp32, Lowered
 from hyperarc.metrics.all_pairs.scores import exact_scores
 from hyperarc.metrics.all_pairs.selection import count_above, places_above_limits, places_between, row_tops
 from hyperarc.metrics.all_pairs.tally import Scores
-from hyperarc.metrics.inputs import IntArray
+from hyperarc.metrics.inputs import FloatArray, IntArray
 
-TILE = {"cpu": (1024, 4096), "cuda": (8192, 8192)}  # scores at a time: on the CPU they stay in the cache
+TILE = {"cpu": (1024, 2048), "cuda": (8192, 8192)}  # scores at a time: on the CPU they stay in the cache
 OUT = -4.0  # what stands for the score of a pair that is no impostor
+WIDELY = 0.05  # below a window, about as far as an int8 product may be off
+RARE = 1.0 / 64.0  # share of pairs that are cheaper picked out than counted where they are
 SPARE_MB = 256.0  # for scores, the sample and what Python needs
 
 
@@ -75,6 +79,25 @@ class Tile:
         r, c = torch.arange(height, device=device)[:, None], torch.arange(width, device=device)
         self.raw.masked_fill_(c + ahead <= r, self._out())
 
+    def limits(self, window: Window) -> tuple[float, float]:
+        """Below the one and above the other a pair is sure to lie beyond the window."""
+        return max(window.low - self.slack, OUT / 2) / self.scale, (window.high + self.slack) / self.scale
+
+    def scores_near(self, windows: Sequence[Window], r: IntArray, c: IntArray) -> Scores:
+        """Scores of some pairs: exact where they may lie in a window, else on the right side of each."""
+        seen = self._seen(r, c)
+        doubt = np.zeros(r.size, dtype=np.bool_)
+        for window in windows:
+            doubt |= (seen >= window.low - self.slack) & (seen <= window.high + self.slack)
+        scores = seen.astype(np.float32)
+        scores[doubt] = self.scores(r[doubt], c[doubt])
+        return scores
+
+    def _seen(self, r: IntArray, c: IntArray) -> FloatArray:
+        """What the product says of some pairs."""
+        places = (torch.from_numpy(r).to(self.raw.device), torch.from_numpy(c).to(self.raw.device))
+        return np.asarray(self.raw[places].double().cpu().numpy() * self.scale)
+
     def _out(self) -> float:
         out = OUT / self.scale
         return out if self.raw.is_floating_point() else int(out)
@@ -83,9 +106,7 @@ class Tile:
         """Exact scores of some pairs; a product less precise than its bound is found out here."""
         exact = exact_scores(self.rows, self.columns, r, c)
         if r.size:
-            places = (torch.from_numpy(r).to(self.raw.device), torch.from_numpy(c).to(self.raw.device))
-            seen = self.raw[places].double().cpu().numpy() * self.scale
-            off = float(np.abs(seen - exact).max())
+            off = float(np.abs(self._seen(r, c) - exact).max())
             if off > self.slack:
                 raise HyperArcError(
                     f"a matrix product on {self.raw.device} is off by {off:.2g}, more than its {self.slack:.2g}",
@@ -122,6 +143,7 @@ class Sweep:
             raise HyperArcError(f"memory_mb is {memory_mb:g}, too little for blocks of {layout.block} faces",
                                 mend=f"give at least {needed}")  # fmt: skip
         self._blocks: OrderedDict[tuple[bool, int], Block] = OrderedDict()
+        self._often = sum(counts.plan.share_near(window.low - WIDELY) > RARE for window in counts.plan.windows)
 
     def count(self, index: int) -> None:
         """Count all pairs of a cell."""
@@ -160,16 +182,16 @@ class Sweep:
                 counted &= ids[0][r] != ids[1][c]
             self._count_genuine(cell, tile, row, column, (r[counted], c[counted]))
             tile.leave_out(r, c)
+        if not self.layout.has_impostors(cell.within):
+            return
         for r, c in matches(*ids) if ids is not None else ():
             tile.leave_out(r, c)
         if cell.within and ahead < len(tile.rows):
             tile.leave_out_below_diagonal(ahead)
         self._count_impostors(cell, tile, row, column)
         if self.counts.other.size:
-            best = self.counts.other
-            _keep_best(tile, best[rows])
-            if cell.within:
-                _keep_best(tile, best[columns], across=True)
+            _keep_best(tile, self.counts.other[rows])
+            _keep_best(tile, (self.counts.other if cell.within else self.counts.alarm)[columns], across=True)
 
     def _count_genuine(self, cell: Cell, tile: Tile, row: int, column: int, places: tuple[IntArray, IntArray]) -> None:
         r, c = places
@@ -182,17 +204,22 @@ class Sweep:
                 np.maximum.at(self.counts.mate, c + column, scores)
 
     def _count_impostors(self, cell: Cell, tile: Tile, row: int, column: int) -> None:
-        for k, window in enumerate(self.counts.plan.windows):
+        windows, counts = self.counts.plan.windows, self.counts
+        for k, window in enumerate(windows[: self._often]):
             # a pair beyond these limits is sure to lie beyond the window
-            least = max(window.low - tile.slack, OUT / 2) / tile.scale
-            most = (window.high + tile.slack) / tile.scale
+            least, most = tile.limits(window)
             r, c = places_between(tile.raw, least, most)
             scores = tile.scores(r, c)
             sure = count_above(tile.raw, most) if np.isfinite(most) else 0
-            self.counts.above[k] += sure + np.count_nonzero(scores >= window.high)
-            self.counts.inside[k].add(scores[(scores >= window.low) & (scores < window.high)])
-            if np.isinf(most):
-                self.counts.hardest.add(scores, cell.within, r + row, c + column)
+            counts.count(k, scores, sure)
+        if self._often < len(windows):
+            r, c = places_between(tile.raw, tile.limits(windows[self._often])[0], np.inf)
+            scores = tile.scores_near(windows[self._often :], r, c)
+            for k in range(self._often, len(windows)):
+                counts.count(k, scores)
+        if windows and np.isinf(windows[-1].high):
+            top = scores >= windows[-1].low  # below it not all pairs are seen
+            counts.hardest.add(scores[top], cell.within, r[top] + row, c[top] + column)
 
 
 def _keep_best(tile: Tile, best: Scores, *, across: bool = False) -> None:

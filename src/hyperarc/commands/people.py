@@ -60,7 +60,7 @@ def embed_people(
         tell(embedded, len(rows) - len(unreadable))
 
     parts, first = [], 0
-    for part in whole_people(rows, faces.manifest.labels[rows]):
+    for part in whole_people(rows, faces.manifest.labels[rows], PART):
         read: list[int] = []
         vectors = encoder.embed_batches(_batches(faces, part, encoder, read, unreadable), advance).vectors
         last = int(faces.manifest.labels[part[-1]]) + 1
@@ -73,7 +73,7 @@ def embed_people(
 
 
 def whole_people(
-    rows: npt.NDArray[np.int64], labels: npt.NDArray[np.integer], least: int = PART
+    rows: npt.NDArray[np.int64], labels: npt.NDArray[np.integer], least: int
 ) -> Iterator[npt.NDArray[np.int64]]:
     """Rows in order of their labels, in parts of whole people: at least so many rows each, but for the last.
 

@@ -269,6 +269,7 @@ def test_precision_recall_and_area() -> None:
     assert curve.auc() == pytest.approx(found.auc)
     none = judge_detection(~wrong & wrong, angles > 100, angles)
     assert all(math.isnan(value) for value in (none.precision, none.recall, none.auc))
+    assert none.as_dict()["precision"] is None
     assert detection_curve(wrong & ~wrong, angles) is None
     with pytest.raises(DataError, match="expected as many of each"):
         judge_detection(wrong[1:], wrong, angles)

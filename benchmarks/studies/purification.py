@@ -163,12 +163,11 @@ def tables(results: Sequence[dict[str, Any]]) -> str:
         for number in list(results[0]["reached"][protocol])[:3]:
             rows = [(METHODS[one["method"]], one["rate"], 100 * one["reached"][protocol][number]) for one in results]
             lines += _table(f"{protocol}, {number}, %; mean over seeds, half the range behind", "Method", rows)
-    found = [
-        (one, key, told) for one in results for key, told in one.get("detection", {}).items() if "precision" in told
-    ]
+    every = [(one, key, told) for one in results for key, told in one.get("detection", {}).items()]
+    found = [one for one in every if one[2].get("auc") is not None]
     for what, scale in (("precision", 100), ("recall", 100), ("auc", 100), ("angle_deg", 1)):
         names = [f"{METHODS[one['method']].split(',')[0]}, {key}" for one, key, _ in found]
-        rows = [(name, one["rate"], scale * told[what]) for name, (one, _, told) in zip(names, found, strict=True)]
+        rows = [(name, one["rate"], scale * (told[what] or 0.0)) for name, (one, _, told) in zip(names, found, strict=True)]
         lines += _table(f"Noise found: {what}", "By", rows) if rows else []
     return "\n".join(lines) + "\n"
 

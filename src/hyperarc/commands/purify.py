@@ -147,7 +147,8 @@ def closing_line(told: dict[str, Any]) -> str:
         f"applied: {told['applied']:,}",
     ]
     if (found := told["detection"]) is not None:
-        lines.append(f"of known noise: precision {found['precision']:.4f}, recall {found['recall']:.4f}")
+        shares = {name: "n/a" if found[name] is None else f"{found[name]:.4f}" for name in ("precision", "recall")}
+        lines.append(f"of known noise: {', '.join(f'{name} {share}' for name, share in shares.items())}")
     for name, results in told["results"].items():
         lines += [f"{name}: {result['protocol']} {result['headline']}" for result in results]
     return "\n".join([*lines, *(f"{name:9} {told[name]}" for name in FILES)])

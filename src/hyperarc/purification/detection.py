@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -39,9 +40,10 @@ class Detection:
         """Share of the noise that was dropped; NaN where there is none."""
         return self.right / self.wrong if self.wrong else float("nan")
 
-    def as_dict(self) -> dict[str, float]:
-        """Everything as plain numbers."""
-        return {**asdict(self), "precision": self.precision, "recall": self.recall}
+    def as_dict(self) -> dict[str, float | None]:
+        """Everything for JSON; what is not a number becomes None."""
+        numbers = {**asdict(self), "precision": self.precision, "recall": self.recall}
+        return {name: value if math.isfinite(value) else None for name, value in numbers.items()}
 
 
 def judge_detection(

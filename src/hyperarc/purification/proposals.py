@@ -109,7 +109,8 @@ def propose(
         twins = same_people(People(centers=dominant), cosine=cosine, progress=progress)
         limit = twins.limit
         if twins.impostors is not None:
-            limit = cosine or max(limit, twins.impostors.limit(_FALSE_MATCHES), float(np.cos(angle)))
+            if cosine is None:
+                limit = max(limit, twins.impostors.limit(_FALSE_MATCHES), float(np.cos(angle)))
             false_matches = twins.impostors.expected(limit)
         merges = _merges([match for match in twins.matches if match.cosine >= limit], dominant)
     parts = _parts(polled, labels, dominant, angle, fewest)

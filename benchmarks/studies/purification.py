@@ -167,7 +167,8 @@ def tables(results: Sequence[dict[str, Any]]) -> str:
     found = [one for one in every if one[2].get("auc") is not None]
     for what, scale in (("precision", 100), ("recall", 100), ("auc", 100), ("angle_deg", 1)):
         names = [f"{METHODS[one['method']].split(',')[0]}, {key}" for one, key, _ in found]
-        rows = [(name, one["rate"], scale * (told[what] or 0.0)) for name, (one, _, told) in zip(names, found, strict=True)]
+        values = [scale * (told[what] or 0.0) for _, _, told in found]
+        rows = [(name, one["rate"], value) for name, (one, _, _), value in zip(names, found, values, strict=True)]
         lines += _table(f"Noise found: {what}", "By", rows) if rows else []
     return "\n".join(lines) + "\n"
 

@@ -38,8 +38,6 @@ from hyperarc.training.state import TrainingState, make_state
 from hyperarc.training.teacher import open_teacher
 from hyperarc.training.watch import open_watchers, read_log
 
-TRUTH = "truth.parquet"
-
 
 @dataclass(frozen=True)
 class Start:
@@ -209,7 +207,7 @@ def _write_beginning(folder: Path, recipe: Recipe, faces: TrainingSet) -> None:
         path.write_text(recipe.to_yaml(), encoding="utf-8")
     faces.manifest.write(folder / "manifest.parquet")
     if faces.truth is not None:
-        faces.truth.write(faces.manifest, folder / TRUTH)
+        faces.truth.write(faces.manifest, folder / "truth.parquet")
 
 
 def _loader_and_plan(

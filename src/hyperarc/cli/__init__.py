@@ -20,6 +20,7 @@ from hyperarc.cli.faces import align, check, overlap, pack, unpack
 from hyperarc.cli.judging import count
 from hyperarc.cli.options import Json, Quiet
 from hyperarc.cli.options import print_result as _print
+from hyperarc.cli.purify import purify
 from hyperarc.errors import HyperArcError, UsageError
 
 app = typer.Typer(
@@ -168,7 +169,7 @@ def plots(
     _print({"figures": figures}, "\n".join(path for paths in figures.values() for path in paths), as_json)
 
 
-for command in (evaluate, align, angles, calibrate, check, count, overlap, pack, unpack):
+for command in (evaluate, align, angles, calibrate, check, count, overlap, pack, purify, unpack):
     app.command()(command)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from hyperarc.errors import RecipeError, UnknownNameError
+from hyperarc.errors import RecipeError, UnknownNameError, UsageError
 from hyperarc.recipe import Data, DrawnData, Recipe
 from hyperarc.recipe.file import MAX_RECIPE_BYTES, expand_path, load_recipe, parse_recipe, recipe_names
 
@@ -22,7 +22,7 @@ def write(folder: Path, text: str | bytes, name: str = "mine.yaml") -> str:
 
 
 def complaint(name_or_path: str, *overrides: str) -> str:
-    with pytest.raises(RecipeError) as caught:
+    with pytest.raises((RecipeError, UsageError)) as caught:
         load_recipe(name_or_path, overrides)
     text = str(caught.value)
     assert "\n" not in text

@@ -14,7 +14,7 @@ import torch
 from hyperarc.artifact import Artifact, build_backbone, build_head, contract_of, open_artifact, save_artifact
 from hyperarc.artifact.card import Card
 from hyperarc.commands.aligned import warn_unaligned
-from hyperarc.commands.evaluate import Judgement, judge_all
+from hyperarc.commands.judgement import Judgement, judge_all
 from hyperarc.commands.show import Show
 from hyperarc.contract import Contract
 from hyperarc.data.face_set import FaceSet

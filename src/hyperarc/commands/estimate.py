@@ -10,7 +10,7 @@ import torch
 
 from hyperarc.commands.show import Show
 from hyperarc.data.training_set import open_training_set
-from hyperarc.errors import HyperArcError as UsageError
+from hyperarc.errors import UsageError
 from hyperarc.recipe import Recipe
 from hyperarc.training.estimate import Load, estimate, relieved
 from hyperarc.training.hardware import choose_hardware

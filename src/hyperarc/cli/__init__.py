@@ -74,6 +74,10 @@ def train(
     run: Annotated[Path | None, typer.Option(help="Run folder; default runs/RECIPE.")] = None,
     resume: Annotated[str | None, typer.Option(help="'auto' for the newest checkpoint, or a checkpoint file.")] = None,
     from_: Annotated[Path | None, typer.Option("--from", help="Artifact to fine-tune.")] = None,
+    estimate: Annotated[bool, typer.Option("--estimate", help="Do not train: tell what memory it would take.")] = False,
+    people: Annotated[int | None, typer.Option(help="With --estimate: so many, instead of the data's.")] = None,
+    processes: Annotated[int | None, typer.Option(help="With --estimate: that train together.")] = None,
+    memory_gb: Annotated[float | None, typer.Option(help="With --estimate: GiB that a process may hold.")] = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -87,6 +91,12 @@ def train(
     content = load_recipe(recipe, overrides or [])
     folder = run or Path("runs") / content.name
     show = Show(quiet=quiet)
+    if estimate:
+        from hyperarc.commands.estimate import Planned, estimate_text, estimate_training
+
+        told = estimate_training(content, Planned(people, processes, memory_gb), show)
+        _print(told, estimate_text(told), as_json)
+        return
     trained = run_train(content, folder, Start(resume, from_), show)
     if not trained.finished:
         raise typer.Exit(130)

@@ -52,7 +52,7 @@ class Head(nn.Module):
         margin: Margin,
         *,
         sweep: str = "chunked",
-        memory_mb: float = 64.0,
+        memory_mb: float = 176.0,
         precision: str = "fp32",
     ) -> None:
         super().__init__()
@@ -227,7 +227,7 @@ def create_head(
     prototypes: Mapping[str, Any] | None = None,
     seed: int = 0,
     sweep: str = "chunked",
-    memory_mb: float = 64.0,
+    memory_mb: float = 176.0,
     precision: str = "fp32",
     auxiliary: Mapping[str, Mapping[str, Any]] | None = None,
     trimming: Mapping[str, Any] | None = None,

@@ -154,6 +154,7 @@ def recipe_digest(recipe: Recipe) -> str:
     for section, later in newer:
         if not content[section][later]:  # older checkpoints know nothing of them
             del content[section][later]
+    content["head"]["memory_mb"] = 64.0  # says how and not what; the default was this once
     if recipe.head.precision == "auto":
         del content["head"]["precision"]
     if not recipe.optimizer.update_in_backward:

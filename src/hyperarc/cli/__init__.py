@@ -71,6 +71,8 @@ def train(
     trained = run_train(content, folder, Start(resume, from_), show)
     if not trained.finished:
         raise typer.Exit(130)
+    if not trained.leads:
+        return
     title = f"HyperArc: {content.name}"
     report = report_runs(title, content.description, {content.name: trained}, folder / "report.html")
     lines = [f"{judgement.result.name}: {judgement.headline()}" for judgement in trained.judgements]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
@@ -20,6 +21,7 @@ from hyperarc.data.face_set import FaceSet
 from hyperarc.encoder import Encoder
 from hyperarc.errors import DataError, HyperArcError
 from hyperarc.faces.image import Pixels
+from hyperarc.parallel import collective_device, gather, rank, share, world_size
 from hyperarc.protocols.color_order import ColorOrder, compare_color_orders, sample_pairs
 from hyperarc.protocols.embedded import Embedded
 from hyperarc.protocols.pair_lists import face_key
@@ -49,8 +51,9 @@ class Judgement:
 
 
 def judge_all(encoder: Encoder, evaluations: Sequence[Evaluation], show: Show) -> list[Judgement]:
-    """Judge an encoder by every evaluation; sources that several share are opened once."""
-    return [judge(encoder, evaluation, show) for evaluation in evaluations]
+    """Judge an encoder by every evaluation; of several processes all embed, and the first judges."""
+    embedded = (embed_protocol(encoder, open_protocol(evaluation), show) for evaluation in evaluations)
+    return [one.judgement() for one in embedded if rank() == 0]
 
 
 def judge(encoder: Encoder, evaluation: Evaluation, show: Show) -> Judgement:
@@ -162,19 +165,25 @@ def embed_protocol(encoder: Encoder, opened: Opened, show: Show, *, everyone: bo
 def _embed(
     encoder: Encoder, faces: FaceSet, rows: Sequence[int], tell: Callable[[int, int], None], *, exchange: bool = False
 ) -> NDArray[np.float32]:
-    """Raw embeddings of faces by row; with ``exchange`` of their crops with red and blue exchanged."""
+    """Raw embeddings of faces by row; with ``exchange`` of their crops with red and blue exchanged.
+
+    Processes that train together embed a part each.
+    """
+    mine = rows[share(len(rows), rank(), world_size())]
     done = 0
 
     def advance(count: int) -> None:
         nonlocal done
         done += count
-        tell(done, len(rows))
+        tell(done, len(mine))
 
     def crops() -> Iterator[Pixels]:
-        batches = cut(np.array(rows, np.int64), encoder.batch_size)
+        batches = cut(np.array(mine, np.int64), encoder.batch_size)
         for batch in read_crops(faces.reader, batches, encoder.contract, threads=_THREADS):
             for error in batch.unreadable.values():
                 raise error
             yield batch.crops[..., ::-1] if exchange else batch.crops
 
-    return encoder.embed_batches(crops(), advance).vectors
+    vectors = encoder.embed_batches(crops(), advance).vectors
+    whole: NDArray[np.float32] = gather(torch.from_numpy(vectors).to(collective_device()))[0].cpu().numpy()
+    return whole

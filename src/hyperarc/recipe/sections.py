@@ -212,6 +212,11 @@ class Training(Frozen):
         "highest", description="fp32 matmul; medium is oneDNN on CPU and TF32 or bf16 where the hardware has it"
     )
     freeze_batchnorm: bool = Field(False, description="keep running statistics as they are (fine-tuning)")
+    sync_batchnorm: bool = Field(
+        False, description="under torchrun, batch norms see the whole batch and not each process's part"
+    )
+    backend: Literal["auto", "gloo", "nccl"] = Field("auto", description="under torchrun; auto is nccl with GPUs")
+    timeout_s: float = Field(1800.0, gt=0, description="under torchrun, how long processes wait for each other")
     ema: float | None = Field(None, gt=0, lt=1, description="decay of an averaged copy of the backbone, which is kept")
     keep_heap: bool = Field(
         True, description="keep freed memory in the process on CPU: 10 to 25 % faster, 40 to 70 % more memory"

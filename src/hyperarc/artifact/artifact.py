@@ -128,9 +128,8 @@ class Artifact:
 
     def _onnx_backbone(self) -> OnnxBackbone:
         path, contract = self.path / MODEL, self.contract
-        backbone = OnnxBackbone(
-            parse_graph(_content(path, contract.model), path), size=(contract.height, contract.width)
-        )
+        graph = parse_graph(_content(path, contract.model), path)
+        backbone = OnnxBackbone(graph, size=(contract.height, contract.width))
         if backbone.embedding_dim != contract.embedding_dim:
             raise ArtifactError(
                 f"contract.json says {contract.embedding_dim} values an embedding, it returns {backbone.embedding_dim}",
@@ -157,6 +156,7 @@ def build_head(recipe: Recipe, people: int, *, sharded: bool = False) -> Head:
         sample_rate=section.sample_rate,
         prototypes=None if section.prototypes is None else section.prototypes.model_dump(),
         seed=recipe.seed,
+        sweep=section.sweep,
         memory_mb=section.memory_mb,
         precision=section.precision,
         auxiliary=section.auxiliary,

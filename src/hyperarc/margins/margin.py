@@ -155,9 +155,8 @@ class NegativeMap:
             >>> create_margin("curricularface").negative_map(torch.ones(2), torch.ones(2)).form().square
             1.0
         """
-        said, used = (
-            next(cls for cls in type(self.margin).__mro__ if name in vars(cls)) for name in ("negative_form", "negative")
-        )
+        kinds, names = type(self.margin).__mro__, ("negative_form", "negative")
+        said, used = (next(kind for kind in kinds if name in vars(kind)) for name in names)
         if used is Margin:
             return NegativeForm()
         return self.margin.negative_form() if said is used else None

@@ -134,12 +134,11 @@ class HeadSection(Frozen):
 
     margin: str = Field("arcface", description="one of hyperarc.margin_names(), or groupface")
     arguments: dict[str, Any] = Field(default_factory=dict, description="the margin's own, such as scale and margin")
-    auxiliary: dict[str, dict[str, Any]] = Field(
-        default_factory=dict, description="losses to add, such as {triplet: {weight: 0.1}}"
-    )
+    auxiliary: dict[str, dict[str, Any]] = Field({}, description="losses to add, such as {triplet: {weight: 0.1}}")
     sub_centers: int = Field(1, ge=1, description="centers per person")
     sample_rate: float = Field(1.0, gt=0, le=1, description="share of people swept in a step (Partial FC)")
     prototypes: Prototypes | None = Field(None, description="sweep over hard people only; none sweeps over all")
+    sweep: Literal["auto", "chunked", "fused"] = Field("auto", description="fused is for GPUs; auto takes it there")
     memory_mb: float = Field(64.0, gt=0, description="what the sweep may hold, MiB")
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="of the sweep: fp32 is exact; bf16 also halves what is kept; auto is bf16 where hardware is"

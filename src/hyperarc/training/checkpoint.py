@@ -153,8 +153,9 @@ def recipe_digest(recipe: Recipe) -> str:
     for section, later in (("head", "auxiliary"), ("head", "prototypes"), ("training", "sync_batchnorm")):
         if not content[section][later]:  # older checkpoints know nothing of them
             del content[section][later]
-    if recipe.head.precision == "auto":
-        del content["head"]["precision"]
+    for choice in ("precision", "sweep"):
+        if content["head"][choice] == "auto":
+            del content["head"][choice]
     if not recipe.optimizer.update_in_backward:
         del content["optimizer"]["update_in_backward"]
     if recipe.data.sampler == Sampler():

@@ -37,7 +37,7 @@ def size_of(rows: Tensor, weight: Tensor, plan: Plan) -> SweepSize:
 
 def inverse_lengths(centers: Tensor) -> Tensor:
     """1 / ||w|| [C, K] of centers [C, K, d]; 0 of a center without direction."""
-    norm = torch.linalg.vector_norm(centers, dim=2)
+    norm: Tensor = torch.linalg.vector_norm(centers, dim=2)
     return norm.reciprocal().masked_fill_(norm <= TINY, 0.0)
 
 

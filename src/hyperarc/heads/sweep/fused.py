@@ -1,12 +1,12 @@
 """The fused sweep: on a GPU, in kernels that never write cosines.
 
 Forward goes through runs of classes, a tile at a time: product, 1 / ||w||, the margin's map of negatives and the sum of
-exponentials stay on the processor. Backward goes through blocks of classes: it makes a block's shares again, in a buffer
-of the products' dtype, and multiplies them into both gradients. A row takes part only in the blocks that count for it:
+exponentials stay on the processor. Backward goes through blocks of classes: it makes a block's shares again, in a
+buffer of the products' dtype, and multiplies them into both gradients. A row takes part only where it counts:
 
 A row i is left out of a block of w of the C classes where |g_i| p_i <= eps G w / C. Here g_i is the gradient of n_i, G
-the largest |g_i|, p_i the block's part of exp(n_i), and eps the unit roundoff of the products. As a row's left-out parts
-add up to at most eps G / |g_i|, with s the scale and L the largest slope of the negatives' map,
+the largest |g_i|, p_i the block's part of exp(n_i), and eps the unit roundoff of the products. As a row's left-out
+parts add up to at most eps G / |g_i|, with s the scale and L the largest slope of the negatives' map,
 
     ||error of dx_i|| <= eps L s G                                                (centers of any length: times it)
     sum_jk ||w_jk|| ||error of dw_jk|| <= eps L s G sum_i ||x_i||
@@ -21,6 +21,7 @@ import importlib.util
 import os
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -41,7 +42,7 @@ def fused_sweep(rows: Tensor, weight: Tensor, labels: Tensor, plan: Plan) -> Swe
     """
     if not can_fuse(rows.device.type):
         raise HyperArcError(
-            f"the fused sweep expects a CUDA device and Triton, which comes with torch for CUDA; got {rows.device.type}",
+            f"the fused sweep expects a GPU and Triton, which comes with torch for CUDA; got {rows.device.type}",
             mend="use sweep: auto",
         )
     if why_not_fused(rows, plan) is not None or not len(rows):
@@ -84,12 +85,17 @@ def can_fuse(device: str) -> bool:
     return there and (device == "cuda" or os.environ.get("TRITON_INTERPRET") == "1")
 
 
+def roundoff(product: torch.dtype) -> float:
+    """What rounding to ``product`` may change of a number, relative to it: eps of the bound above."""
+    return torch.finfo(product).eps / 2
+
+
 class _Fused(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, rows: Tensor, weight: Tensor, labels: Tensor, plan: Plan, skipped: Skipped
     ) -> tuple[Tensor, ...]:
-        from hyperarc.heads.sweep import fused_launch as launch
+        import hyperarc.heads.sweep.fused_launch as launch
 
         target, _ = target_cosine(rows, weight, labels, plan)
         inverse = inverse_lengths(weight) if plan.normalize_centers else None
@@ -112,7 +118,7 @@ class _Fused(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        from hyperarc.heads.sweep import fused_launch as launch
+        import hyperarc.heads.sweep.fused_launch as launch
 
         rows, weight, labels, scale, inverse, log_sum, near_class, of_blocks = ctx.saved_tensors
         plan: Plan = ctx.plan
@@ -120,8 +126,8 @@ class _Fused(torch.autograd.Function):
         batch = launch.Batch(rows.to(product).contiguous(), weight.contiguous(), inverse, labels, scale, plan)
         room = launch.Shares.room(batch, ctx.block)
         edges = [*range(0, len(weight), ctx.block), len(weight)]
-        taken, counts = _taken(gradients[1], of_blocks - _finite(log_sum), edges, torch.finfo(product).eps / 2)
-        work = sum(count * (last - first) for count, first, last in zip(counts, edges, edges[1:], strict=False))
+        taken, counts = _taken(gradients[1], of_blocks - _finite(log_sum), edges, roundoff(product))
+        work = sum(count * (last - first) for count, (first, last) in zip(counts, pairwise(edges), strict=True))
         ctx.skipped.share = 1.0 - work / (len(rows) * len(weight))
         wanted = (labels[:, None], gradients[0][:, None])
         if plan.top_k:
@@ -130,7 +136,7 @@ class _Fused(torch.autograd.Function):
         sums = (_finite(log_sum) * LOG2_E, gradients[1] * scale)
         to_rows = pairs.to_rows.clone()
         to_weight = torch.empty_like(weight[: ctx.block] if plan.update is not None else weight)
-        for block, (first, last) in enumerate(zip(edges, edges[1:], strict=False)):
+        for block, (first, last) in enumerate(pairwise(edges)):
             part = to_weight[: last - first] if plan.update is not None else to_weight[first:last]
             if counts[block]:
                 which = taken[block, : counts[block]]
@@ -181,7 +187,9 @@ class _Pairs:
     to_rows: Tensor
 
     @staticmethod
-    def of(rows: Tensor, weight: Tensor, inverse: Tensor | None, wanted: tuple[Tensor, Tensor], edges: list[int]) -> _Pairs:
+    def of(
+        rows: Tensor, weight: Tensor, inverse: Tensor | None, wanted: tuple[Tensor, Tensor], edges: list[int]
+    ) -> _Pairs:
         """Of the classes [N, m] and the gradients [N, m] of their cosines; a class outside 0..C-1 is none."""
         classes, gradient = wanted
         known = (classes >= 0) & (classes < len(weight))

@@ -10,7 +10,7 @@ import torch
 import triton
 from torch import Tensor
 
-from hyperarc.heads.sweep import fused_kernels as kernels
+import hyperarc.heads.sweep.fused_kernels as kernels
 from hyperarc.heads.sweep.plan import Plan
 from hyperarc.heads.sweep.sums import LOG2_E
 
@@ -29,7 +29,7 @@ def _tuned(kernel: Any, tiles: list[tuple[int, int, int, int, int]], key: list[s
     return triton.autotune(configs=configs, key=key)(kernel)
 
 
-_OF_COSINES = [(128, 128, 64, 8, 3), (128, 64, 64, 4, 3), (64, 128, 64, 4, 3), (64, 64, 32, 4, 3), (128, 128, 32, 8, 3)]
+_OF_COSINES = [(128, 128, 64, 8, 3), (128, 64, 64, 4, 3), (64, 128, 64, 4, 3), (64, 64, 32, 4, 3), (128, 64, 64, 8, 3)]
 _SUM = _tuned(kernels.sum_negatives, _OF_COSINES, [*_ABOUT, "classes_about", "TOP", "MAPS"])
 _SHARES = _tuned(kernels.fill_shares, [one for one in _OF_COSINES if one[0] == 128], [*_ABOUT, "MAPS"])
 _OF_GRADIENTS = [(64, 128, 128, 8, 3), (64, 128, 64, 4, 3), (64, 64, 128, 4, 3), (32, 128, 64, 4, 3)]
@@ -47,12 +47,7 @@ class Cuts:
 
     @staticmethod
     def of(rows: int, weight: Tensor, top: int, product: torch.dtype, memory_mb: float) -> Cuts:
-        """As large as half of ``memory_mb`` allows for the sums, and half for the shares; never less than a run.
-
-        Example:
-            >>> Cuts.of(1024, torch.empty(100_000, 1, 4), 1, torch.bfloat16, 64.0)  # doctest: +SKIP
-            Cuts(run=1024, block=15360)
-        """
+        """As large as half of ``memory_mb`` allows for the sums, and half for the shares; never less than a run."""
         half, run = int(memory_mb * 2**19), RUN
         classes, sub_centers = weight.shape[:2]
         while run < classes and -(-classes // run) * rows * (4 + 24 * top) > half:  # values, classes, and to sort them
@@ -157,7 +152,7 @@ def gradients(
     """
     (first, last), count, dim, k = block, len(taken), batch.rows.shape[1], batch.weight.shape[1]
     width = last - first
-    rows, weight, inverse, *_ = batch.args
+    rows, weight, *_ = batch.args
     sizes, tiles, parts = (count, first, width, width), _tiles(count, SHARE_ROWS), _tiles(width, PART)
     out = room.parts[: parts * count * dim].view(parts, count, dim)
     with torch.cuda.device_of(rows):

@@ -14,7 +14,7 @@ import torch
 from hyperarc.artifact import Artifact, build_backbone, build_head, contract_of, open_artifact, save_artifact
 from hyperarc.artifact.card import Card
 from hyperarc.commands.aligned import warn_unaligned
-from hyperarc.commands.evaluate import Judgement, judge_all
+from hyperarc.commands.judgement import Judgement, judge_all
 from hyperarc.commands.show import Show
 from hyperarc.contract import Contract
 from hyperarc.data.face_set import FaceSet
@@ -206,6 +206,8 @@ def _write_beginning(folder: Path, recipe: Recipe, faces: TrainingSet) -> None:
     with write_beside(folder / "recipe.yaml") as path:
         path.write_text(recipe.to_yaml(), encoding="utf-8")
     faces.manifest.write(folder / "manifest.parquet")
+    if faces.truth is not None:
+        faces.truth.write(faces.manifest, folder / "truth.parquet")
 
 
 def _loader_and_plan(

@@ -30,12 +30,12 @@ def run(*command: object, interpreted: bool) -> str:
 
 
 def test_the_cases_in_the_interpreter() -> None:
-    assert "passed" in run("-m", "pytest", "-p", "no:cacheprovider", "-q", CASES, interpreted=True)
+    assert " passed" in run("-m", "pytest", "-p", "no:cacheprovider", CASES, interpreted=True)
 
 
 @pytest.mark.gpu
 def test_the_cases_on_the_gpu() -> None:
-    assert "passed" in run("-m", "pytest", "-p", "no:cacheprovider", "-q", CASES, interpreted=False)
+    assert " passed" in run("-m", "pytest", "-p", "no:cacheprovider", CASES, interpreted=False)
 
 
 COMPILE = """

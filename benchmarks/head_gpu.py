@@ -2,8 +2,8 @@
 
 Every contender runs in a process of its own: medians of seconds a step by the GPU's own clock, the share of the rate of
 a plain bf16 product of the same depth, counted on three products (6 B C d operations), and the most memory beyond
-weights and gradient. ``fused_update`` moves the centers by SGD with momentum in the backward pass, so that 29 million of
-them should fit one GPU of 141 GB; its memory is counted beyond weights and momentum. What does not fit says so.
+weights and gradient. ``fused_update`` moves the centers by SGD with momentum in the backward pass, so that 29 million
+of them should fit one GPU of 141 GB; its memory is counted beyond weights and momentum. What does not fit says so.
 
     python benchmarks/head_gpu.py --classes 100000 1000000 10000000 29000000 --json
 """

@@ -47,7 +47,7 @@ class Head(nn.Module):
         margin: Margin,
         *,
         sweep: str = "auto",
-        memory_mb: float = 64.0,
+        memory_mb: float = 176.0,
         precision: str = "fp32",
     ) -> None:
         super().__init__()
@@ -222,7 +222,7 @@ def create_head(
     prototypes: Mapping[str, Any] | None = None,
     seed: int = 0,
     sweep: str = "auto",
-    memory_mb: float = 64.0,
+    memory_mb: float = 176.0,
     precision: str = "fp32",
     auxiliary: Mapping[str, Mapping[str, Any]] | None = None,
     trimming: Mapping[str, Any] | None = None,

@@ -154,6 +154,7 @@ def recipe_digest(recipe: Recipe) -> str:
     for section, later in newer:
         if not content[section][later]:  # older checkpoints know nothing of them
             del content[section][later]
+    content["head"]["memory_mb"] = 64.0  # says how and not what; the default was this once
     for choice in ("precision", "sweep"):
         if content["head"][choice] == "auto":
             del content["head"][choice]

@@ -84,7 +84,7 @@ class Batch:
         threshold, tau, form = _negatives(self.plan, count, like)
         inverse = like if self.inverse is None else self.inverse
         scale = (self.scale * LOG2_E).float().reshape(1)
-        given = (self.rows, self.weight, inverse, self.labels.to(torch.int32), scale, threshold, tau, form)
+        given = (self.rows, self.weight, inverse, self.labels.to(torch.int32).contiguous(), scale, threshold, tau, form)
         object.__setattr__(self, "args", given)
         exact = self.rows.dtype != torch.float32 or torch.get_float32_matmul_precision() == "highest"
         sizes = {

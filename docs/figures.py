@@ -33,9 +33,11 @@ from hyperarc.metrics.all_pairs.layout import Layout
 from hyperarc.metrics.all_pairs.plan import make_plan
 from hyperarc.metrics.all_pairs.products import Int8
 from hyperarc.protocols.calibration import Asked, Everyone, calibrate
+from hyperarc.protocols.comparison import rank_models
 from hyperarc.protocols.drawn_pairs import draw_pairs
 from hyperarc.protocols.embedded import Embedded
 from hyperarc.protocols.pair_lists import Pairs
+from hyperarc.protocols.pairs import evaluate_pairs
 from hyperarc.protocols.people_pairs import score_people
 from hyperarc.purification.centers import person_centers
 from hyperarc.purification.limit import reached
@@ -43,6 +45,7 @@ from hyperarc.purification.overlap import overlap
 from hyperarc.purification.people import People
 from hyperarc.recipe.augmentation import Augmentation
 from hyperarc.report.calibration_plots import error_curves
+from hyperarc.report.comparison_plots import Panel, interval_panels
 from hyperarc.report.overlap_plots import CosineTail, cosine_tail
 from hyperarc.report.style import (
     BLUE,
@@ -433,6 +436,35 @@ def all_pairs() -> Figure:
 
 
 SHEETS = {FACES: drawn_faces, ALIGNED: aligned_faces, AUGMENTED: augmented_faces, "checked-faces": checked_faces}
+MODELS = {"r100": 0.8, "r50": 0.81, "r18": 0.92}  # length of the noise beside that of a person's direction
+LISTS = {"frontal": 0.42, "profile": 0.75}  # by which the list makes it longer
+
+
+def comparison() -> Figure:
+    """Three models on two lists of pairs as the comparison page shows them; embeddings are random directions."""
+    people, faces = np.repeat(np.arange(200), 5), np.tile(np.arange(5), 200)
+    keys = [f"{person}/{face}" for person, face in zip(people, faces, strict=True)]
+    turn, stranger = np.roll(keys, -1), np.roll(keys, -7)
+    folds = np.tile(people // 20, 2)
+    rng = np.random.default_rng(0)
+    centers, noise = rng.normal(size=(200, 24))[people], rng.normal(size=(1000, 24))
+    own = rng.normal(size=(3, 1000, 24))  # of each model; the rest of the noise is the picture's
+    panels = []
+    for name, harder in LISTS.items():
+        last = faces == 4  # its neighbor is of the next person
+        second = np.where(last, [f"{person}/0" for person in people], turn)
+        pairs = Pairs(name, keys * 2, [*second, *stranger], np.arange(2000) < 1000, folds)
+        results = []
+        for length, extra in zip(MODELS.values(), own, strict=True):
+            vectors = centers + 2.0 * harder * length * (0.9 * noise + 0.45 * extra)
+            results.append(evaluate_pairs(pairs, dict(zip(keys, vectors, strict=True))))
+        for ranked in rank_models(results)[0], rank_models(results)[2]:
+            values = {m: (n.value, *(n.interval or (None, None))) for m, n in zip(MODELS, ranked.numbers, strict=True)}
+            best, level = ([list(MODELS)[place] for place in places] for places in (ranked.best, ranked.level))
+            panels.append(Panel(f"{name}, {ranked.name}", values, best, level))
+    return interval_panels([panels[0], panels[2], panels[3]])
+
+
 SCHEMES = {
     "sweep": sweep,
     "groupface": groupface,
@@ -440,6 +472,7 @@ SCHEMES = {
     "angles": angle_scheme,
     "calibration": calibration_errors,
     "all-pairs": all_pairs,
+    "comparison": comparison,
 }
 
 

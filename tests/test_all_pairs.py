@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hyperarc import metrics
-from hyperarc.errors import DataError, HyperArcError
+from hyperarc.errors import DataError, HyperArcError, UsageError
 from hyperarc.metrics.all_pairs import (
     AllPairs,
     Execution,
@@ -401,11 +401,11 @@ def test_bad_input_is_named(tmp_path: Path) -> None:
         file.truncate(60_000)
     refuse("ends before its last row", LabeledEmbeddings(tmp_path / "short.npy", faces.labels))
     for bad in ({"fars": (0.0,)}, {"fars": (1.0,)}, {"hardest": -1}, {"caution": 0.5}):
-        with pytest.raises(DataError):
+        with pytest.raises(UsageError):
             Wanted(**bad)  # type: ignore[arg-type]
     with pytest.raises(HyperArcError, match="int8"):
         Execution(precision="int9")  # type: ignore[arg-type]
-    with pytest.raises(DataError, match="save_every_s"):
+    with pytest.raises(UsageError, match="save_every_s"):
         Execution(save_every_s=-1)
     with pytest.raises(HyperArcError, match="give at least"):
         count_pairs(faces, execution=Execution(memory_mb=10))

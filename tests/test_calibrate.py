@@ -24,7 +24,7 @@ from hyperarc.commands.show import Show
 from hyperarc.contract import Contract
 from hyperarc.data.formats.pair_pack import write_pair_pack
 from hyperarc.encoder import model_input
-from hyperarc.errors import ArtifactError, ContractError, DataError, HyperArcError, UnknownNameError
+from hyperarc.errors import ArtifactError, ContractError, DataError, HyperArcError, UnknownNameError, UsageError
 from hyperarc.metrics.all_pairs import LabeledEmbeddings
 from hyperarc.protocols.calibration import Asked, Calibrated, Everyone, calibrate
 from hyperarc.protocols.embedded import Embedded
@@ -209,7 +209,7 @@ class TestNumbers:
         ],
     )
     def test_nonsense_is_asked(self, change: dict[str, Any], words: str) -> None:
-        with pytest.raises(DataError, match=words):
+        with pytest.raises(UsageError, match=words):
             Asked(**change)
         with pytest.raises(UnknownNameError, match="unknown map 'isotomic'; did you mean 'isotonic'"):
             Asked(kind="isotomic")
@@ -257,8 +257,8 @@ class TestPeople:
     @pytest.mark.parametrize("same", [0, 1])
     def test_pairs_of_one_class(self, same: int) -> None:
         embedded = Embedded.of({key: [1.0, place] for place, key in enumerate(("a", "b", "c"))})
-        pairs = Pairs("mine", ["a", "b"], ["b", "c"], [same, same], 2)
-        with pytest.raises(DataError, match=f"mine: {2 * same} of 2 pairs are genuine; both kinds are needed"):
+        pairs = Pairs("mine", ["a", "b"], ["b", "x"], [same, 1 - same], 2)  # x is absent
+        with pytest.raises(DataError, match=f"mine: {same} of 1 pairs are genuine; both kinds are needed"):
             score_people(pairs, embedded, {}).people_pairs()
 
 
@@ -405,7 +405,7 @@ class TestCommand:
         told = done.calibrated.calibration.conditions
         assert (told["protocol"], told["pairs"], told["people"], told["absent_faces"]) == ("pairs", 72, 12, 1)
         listed.write_text("\n".join(row for row in rows if row.endswith("1")))
-        with pytest.raises(DataError, match="24 of 24 pairs are genuine"):
+        with pytest.raises(DataError, match=r"pairs\.csv: all 24 pairs are of one person"):
             calibrate_artifact(Job(artifact, job.pairs, job.asked, force=True), QUIET)
         assert open_artifact(artifact).calibration() == done.calibrated.calibration  # what was there stays
 
@@ -427,14 +427,14 @@ class TestCommand:
         def said(*words: object, code: int = 1) -> str:
             return str(run("calibrate", artifact, *words).complaint(code))
 
-        assert "a prior should lie between 0 and 1, got 1.0" in said("--data", faces, "--prior", "1")
-        assert "far should lie between 0 and 1, got 0.0" in said("--data", faces, "--far", "0")
+        assert "a prior should lie between 0 and 1, got 1.0" in said("--data", faces, "--prior", "1", code=2)
+        assert "far should lie between 0 and 1, got 0.0" in said("--data", faces, "--far", "0", code=2)
         assert "unknown map 'linear'" in said("--data", faces, "--map", "linear", code=2)
-        assert "protocol folder needs faces" in said()
+        assert "protocol folder needs faces" in said(code=2)
         assert "unknown protocol 'lfv'" in said("--data", faces, "--protocol", "lfv", code=2)
         (tmp_path / "list.txt").write_text("\n".join(f"P{n:02d}/{k}.png P{n}" for n in range(12) for k in range(4)))
         listed = ("--data", faces, "--pairs", tmp_path / "list.txt")
-        assert "protocol MFR-ALL is no list of pairs of faces" in said(*listed, "--protocol", "mfr_all")
+        assert "protocol MFR-ALL is no list of pairs of faces" in said(*listed, "--protocol", "mfr_all", code=2)
         assert not (artifact / CALIBRATION).exists()
 
     def test_nothing_is_half_written(self, artifact: Path, faces: Path, monkeypatch: pytest.MonkeyPatch) -> None:

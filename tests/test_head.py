@@ -12,7 +12,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import hyperarc
 from hyperarc.errors import DataError, HyperArcError, UnknownNameError
-from hyperarc.heads.head import Head, HeadOutput, create_head
+from hyperarc.heads.head import Head, create_head
+from hyperarc.heads.output import HeadOutput
 
 
 def batch(rows: int, dim: int, classes: int, seed: int = 99) -> tuple[torch.Tensor, torch.Tensor]:

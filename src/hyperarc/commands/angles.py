@@ -13,7 +13,7 @@ from hyperarc.commands.angle_report import report_angles
 from hyperarc.commands.embed import Job
 from hyperarc.commands.model_angles import OTHER, TRAIN, measure_model
 from hyperarc.commands.show import Show
-from hyperarc.errors import DataError
+from hyperarc.errors import UsageError
 from hyperarc.files import write_beside
 from hyperarc.protocols.angles import Asked
 
@@ -44,7 +44,7 @@ def angles(job: AngleJob, show: Show) -> dict[str, Any]:
     """Measure every model on every set, write page and JSON, and return the facts.
 
     Raises:
-        DataError: nothing to measure: neither class centers nor faces.
+        UsageError: nothing to measure: neither class centers nor faces.
     """
     models = open_models(job.artifacts)
     folder = job.out or Path("runs") / re.sub(r"[^\w.+-]+", "-", "angles-" + "-".join(model.name for model in models))
@@ -52,7 +52,7 @@ def angles(job: AngleJob, show: Show) -> dict[str, Any]:
     headless = [model.name for model in models if model.classes is None]
     if headless and not sources:
         what = f"{headless[0]} was imported and has no class centers to measure"
-        raise DataError(what, mend="give faces: --data FACES")
+        raise UsageError(what, mend="give faces: --data FACES")
     embedded = {
         name: embedded_faces(models, source, job.embedding, folder / EMBEDDINGS, show)
         for name, source in sources.items()

@@ -12,10 +12,11 @@ import numpy as np
 from hyperarc.artifact import open_artifact
 from hyperarc.artifact.calibration import require_uncalibrated, write_calibration
 from hyperarc.artifact.card import write_calibrated_card
-from hyperarc.commands.evaluate import EmbeddedProtocol, embed_protocol, evaluation_of, warn_of_closeness
+from hyperarc.commands.evaluate import evaluation_of
+from hyperarc.commands.judgement import EmbeddedProtocol, embed_protocol, warn_of_closeness
 from hyperarc.commands.show import Show
 from hyperarc.data.face_set import FaceSet
-from hyperarc.errors import DataError
+from hyperarc.errors import DataError, UsageError
 from hyperarc.faces.image import Pixels
 from hyperarc.metrics.all_pairs import LabeledEmbeddings
 from hyperarc.protocols.calibration import Asked, Calibrated, Everyone, calibrate
@@ -66,7 +67,7 @@ def calibrate_artifact(job: Job, show: Show) -> Done:
 
     Raises:
         HyperArcError: the artifact is calibrated already.
-        DataError: no protocol that compares pairs of faces; what the pairs lack is said.
+        UsageError: no protocol that compares pairs of faces. DataError: what the pairs lack is said.
     """
     artifact = open_artifact(job.artifact)
     if not job.force:
@@ -75,8 +76,8 @@ def calibrate_artifact(job: Job, show: Show) -> Done:
     opened = open_protocol(evaluation)
     pairs = opened.protocol.pairs
     if pairs is None:
-        name = opened.protocol.name
-        raise DataError(f"protocol {name} is no list of pairs of faces", mend="give one that is, such as lfw or folder")
+        what = f"protocol {opened.protocol.name} is no list of pairs of faces"
+        raise UsageError(what, mend="give one that is, such as lfw or folder")
     embedded = embed_protocol(artifact.encoder(device=job.device), opened, show, everyone=job.all_pairs)
     labels = embedded.faces.manifest.labels
     scored = score_people(pairs, embedded.embedded, {key: int(labels[row]) for key, row in embedded.row_of.items()})

@@ -10,7 +10,7 @@ import numpy as np
 from hyperarc.artifact import Calibration
 from hyperarc.artifact.calibrated import CalibratedFar
 from hyperarc.commands.calibrate import Done
-from hyperarc.commands.report import versions
+from hyperarc.commands.protocol_page import versions
 from hyperarc.protocols.calibration import Calibrated
 from hyperarc.report.calibration_plots import (
     Band,

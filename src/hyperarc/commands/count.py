@@ -14,7 +14,7 @@ import numpy as np
 
 from hyperarc.commands.count_report import report_counts
 from hyperarc.commands.show import Show
-from hyperarc.errors import DataError
+from hyperarc.errors import DataError, UsageError
 from hyperarc.metrics import clopper_pearson
 from hyperarc.metrics.all_pairs import (
     AllPairs,
@@ -99,7 +99,7 @@ def parse_shard(text: str) -> tuple[int, int]:
     """Which shard of how many, from 0.
 
     Raises:
-        DataError: another form, a shard that does not exist.
+        UsageError: another form, a shard that does not exist.
 
     Example:
         >>> parse_shard("3/8")
@@ -108,7 +108,7 @@ def parse_shard(text: str) -> tuple[int, int]:
     found = re.fullmatch(r"(\d+)/(\d+)", text)
     which, shards = map(int, found.groups()) if found else (0, 0)
     if not 1 <= which <= shards:
-        raise DataError(f"expected a shard such as 3/8, counted from 1, got {text!r}")
+        raise UsageError(f"expected a shard such as 3/8, counted from 1, got {text!r}")
     return which - 1, shards
 
 

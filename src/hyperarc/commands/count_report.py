@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hyperarc.commands.report import versions
+from hyperarc.commands.protocol_page import versions
 from hyperarc.metrics.all_pairs import AllPairs
 from hyperarc.report.page import Card, Plot, Report, Section, Table, write_report
 from hyperarc.report.pair_plots import BinnedPairs, counted_angles, counted_roc

@@ -11,7 +11,7 @@ from hyperarc.metrics.angles import (
     embedding_centers,
     nearest_others,
 )
-from hyperarc.metrics.bootstrap import Bootstrap, PeoplePairs, bootstrap_people
+from hyperarc.metrics.bootstrap import Bootstrap, PeoplePairs, bootstrap_kfold, bootstrap_people
 from hyperarc.metrics.calibration import (
     IsotonicMap,
     LogisticMap,
@@ -101,6 +101,7 @@ __all__ = [
     "auc",
     "average_precision",
     "best_accuracy_cut",
+    "bootstrap_kfold",
     "bootstrap_people",
     "brier",
     "calibration_error",

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from hyperarc.data.face_set import open_faces
+from hyperarc.data.face_set import Faces, open_faces
 from hyperarc.errors import DataError
 from hyperarc.metrics import all_pairs
 from hyperarc.metrics.inputs import IntArray
@@ -174,19 +174,19 @@ MFR_MASK = Rule((1e-4, 1e-3))
 
 
 @protocols.register("trillionpairs")
-def open_trillionpairs(faces: Path, files: Path) -> Opened:
+def open_trillionpairs(faces: Faces, files: Path) -> Opened:
     """Trillion-Pairs: known faces and Flickr distractors."""
     return Opened(AllPairs("Trillion-Pairs", read_labelled_list(files), TRILLION), open_faces(faces))
 
 
 @protocols.register("lfr2019_image")
-def open_lfr2019_image(faces: Path, files: Path) -> Opened:
+def open_lfr2019_image(faces: Faces, files: Path) -> Opened:
     """LFR2019, image track."""
     return Opened(AllPairs("LFR2019 image", read_labelled_list(files), LFR_IMAGE), open_faces(faces))
 
 
 @protocols.register("lfr2019_video")
-def open_lfr2019_video(faces: Path, files: Path) -> Opened:
+def open_lfr2019_video(faces: Faces, files: Path) -> Opened:
     """LFR2019, video track: rows ``video person``, frames in the folder of their video."""
     found = open_faces(faces)
     frames = found.manifest.column("face").tolist()
@@ -194,13 +194,13 @@ def open_lfr2019_video(faces: Path, files: Path) -> Opened:
 
 
 @protocols.register("mfr_all")
-def open_mfr_all(faces: Path, files: Path) -> Opened:
+def open_mfr_all(faces: Faces, files: Path) -> Opened:
     """MFR multi-racial sets, one of them or ALL: every pair."""
     return Opened(AllPairs("MFR-ALL", read_labelled_list(files), MFR_ALL), open_faces(faces))
 
 
 @protocols.register("mfr_mask")
-def open_mfr_mask(faces: Path, files: Path) -> Opened:
+def open_mfr_mask(faces: Faces, files: Path) -> Opened:
     """MFR-Mask: masked against unmasked faces, told by the side in the third column."""
     listed = read_labelled_list(files)
     if listed.sides is None:

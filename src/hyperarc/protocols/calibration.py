@@ -12,7 +12,7 @@ import numpy as np
 from hyperarc.artifact.calibrated import CalibratedFar, CalibratedRate, MapScores, Threshold
 from hyperarc.artifact.calibration import Calibration
 from hyperarc.contract import Contract
-from hyperarc.errors import DataError, unknown_name
+from hyperarc.errors import UsageError, unknown_name
 from hyperarc.metrics import (
     AcceptRates,
     HeldOut,
@@ -29,7 +29,6 @@ from hyperarc.metrics import (
     roc,
 )
 from hyperarc.metrics.all_pairs import LabeledEmbeddings, Wanted, accept_rates_of_all, count_pairs
-from hyperarc.metrics.calibration import logit
 from hyperarc.metrics.inputs import FloatArray
 from hyperarc.protocols.people_pairs import ScoredPeople
 from hyperarc.protocols.result import Conditions, ScoredPair
@@ -53,7 +52,7 @@ class Asked:
         seed: of the folds that people are dealt into.
 
     Raises:
-        DataError: a rate or the prior outside its range, no rate, too many; UnknownNameError: another kind of map.
+        UsageError: a rate or the prior outside its range, no rate, too many, another kind of map.
     """
 
     fars: Sequence[float] = FARS
@@ -64,13 +63,14 @@ class Asked:
     def __post_init__(self) -> None:
         if self.kind not in MAPS:
             raise unknown_name("map", self.kind, MAPS)
-        logit(self.prior)
+        if not 0.0 < self.prior < 1.0:
+            raise UsageError(f"a prior should lie between 0 and 1, got {self.prior!r}")
         for far in self.fars:
             if not 0.0 < far < 1.0:
-                raise DataError(f"far should lie between 0 and 1, got {far!r}", mend="1e-4 is one in 10,000")
+                raise UsageError(f"far should lie between 0 and 1, got {far!r}", mend="1e-4 is one in 10,000")
         object.__setattr__(self, "fars", tuple(sorted({float(far) for far in self.fars}, reverse=True)))
         if not 0 < len(self.fars) <= MOST_FARS:
-            raise DataError(f"expected 1 to {MOST_FARS} rates, got {len(self.fars)}")
+            raise UsageError(f"expected 1 to {MOST_FARS} rates, got {len(self.fars)}")
 
 
 @dataclass(frozen=True, eq=False)

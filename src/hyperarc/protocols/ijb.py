@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 
-from hyperarc.data.face_set import FaceSet, open_faces
+from hyperarc.data.face_set import Faces, FaceSet, open_faces
 from hyperarc.data.formats.folder_source import FolderSource
 from hyperarc.data.formats.landmark_source import LandmarkSource
 from hyperarc.errors import DataError
@@ -30,6 +30,7 @@ from hyperarc.protocols.ijb_files import (
     Subjects,
     TemplateFaces,
     TemplatePairs,
+    read_galleries,
     read_landmarks,
     read_subjects,
     read_template_pairs,
@@ -45,6 +46,7 @@ FARS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 FPIRS = (0.01, 0.1)
 RANKS = (1, 5, 10)
 CURVE_RANKS = 50
+_Set = Literal["ijbb", "ijbc"]
 _BELOW_ALL = -2.0  # no cosine is
 _BEYOND_ALL = np.iinfo(np.int64).max  # no gallery is so large
 _GALLERIES = {"ijbb": ("S1", "S2"), "ijbc": ("G1", "G2")}
@@ -232,17 +234,17 @@ def _support(far: float, impostors: int) -> str:
     return "" if 1.0 / impostors <= far else "too few impostor pairs for this FAR"
 
 
-def open_crops(faces: Path) -> FaceSet:
+def open_crops(faces: Faces) -> FaceSet:
     """Faces of any kind; a folder may hold its pictures loosely, without folders of people."""
-    if not faces.is_dir() or any(entry.is_dir() for entry in faces.iterdir()):
+    if isinstance(faces, FaceSet) or not faces.is_dir() or any(entry.is_dir() for entry in faces.iterdir()):
         return open_faces(faces)
     source = FolderSource(faces, loose=faces.name)
     return FaceSet((source,), source.scan())
 
 
-def _open(faces: Path, meta: Path, name: str, aligned: bool) -> tuple[FaceSet, TemplateFaces]:
+def _open(faces: Faces, meta: Path, name: str, aligned: bool) -> tuple[FaceSet, TemplateFaces]:
     found = open_crops(faces)
-    if not aligned:
+    if not aligned and not isinstance(faces, FaceSet):  # embeddings are of aligned crops
         names, points, _ = read_landmarks(meta, name)
         place = {face: row for row, face in enumerate(names)}
         keys = found.manifest.column("face").tolist()
@@ -252,25 +254,23 @@ def _open(faces: Path, meta: Path, name: str, aligned: bool) -> tuple[FaceSet, T
     return found, read_templates(meta, name)
 
 
-def _verification(faces: Path, files: Path, name: Literal["ijbb", "ijbc"], switches: Switches, aligned: bool) -> Opened:
+def _verification(faces: Faces, files: Path, name: _Set, switches: Switches, aligned: bool) -> Opened:
     found, members = _open(faces, files, name, aligned)
     pairs = read_template_pairs(files, name, np.unique(members.templates))
     return Opened(TemplateVerification(f"{_TITLES[name]} 1:1", members, pairs, switches), found)
 
 
-def _identification(
-    faces: Path, files: Path, name: Literal["ijbb", "ijbc"], switches: Switches, aligned: bool
-) -> Opened:
+def _identification(faces: Faces, files: Path, name: _Set, switches: Switches, aligned: bool) -> Opened:
     found, members = _open(faces, files, name, aligned)
     known = np.unique(members.templates)
-    galleries = {one: read_subjects(files / f"{name}_1N_gallery_{one}.csv", known) for one in _GALLERIES[name]}
+    galleries = read_galleries(files, name, _GALLERIES[name], known)
     probes = read_subjects(files / f"{name}_1N_probe_mixed.csv", known)
     return Opened(TemplateIdentification(f"{_TITLES[name]} 1:N", members, galleries, probes, switches), found)
 
 
 @protocols.register("ijbb")
 def open_ijbb(
-    faces: Path, files: Path, *, norm: bool = True, detector_score: bool = True, aligned: bool = False
+    faces: Faces, files: Path, *, norm: bool = True, detector_score: bool = True, aligned: bool = False
 ) -> Opened:
     """IJB-B 1:1: ``loose_crop`` and the folder ``meta``."""
     return _verification(faces, files, "ijbb", Switches(norm, detector_score), aligned)
@@ -278,7 +278,7 @@ def open_ijbb(
 
 @protocols.register("ijbc")
 def open_ijbc(
-    faces: Path, files: Path, *, norm: bool = True, detector_score: bool = True, aligned: bool = False
+    faces: Faces, files: Path, *, norm: bool = True, detector_score: bool = True, aligned: bool = False
 ) -> Opened:
     """IJB-C 1:1: ``loose_crop`` and the folder ``meta``."""
     return _verification(faces, files, "ijbc", Switches(norm, detector_score), aligned)
@@ -286,7 +286,7 @@ def open_ijbc(
 
 @protocols.register("ijbb_1n")
 def open_ijbb_1n(
-    faces: Path, files: Path, *, norm: bool = True, detector_score: bool = True, aligned: bool = False
+    faces: Faces, files: Path, *, norm: bool = True, detector_score: bool = True, aligned: bool = False
 ) -> Opened:
     """IJB-B 1:N, mixed probes."""
     return _identification(faces, files, "ijbb", Switches(norm, detector_score), aligned)
@@ -294,7 +294,7 @@ def open_ijbb_1n(
 
 @protocols.register("ijbc_1n")
 def open_ijbc_1n(
-    faces: Path, files: Path, *, norm: bool = True, detector_score: bool = True, aligned: bool = False
+    faces: Faces, files: Path, *, norm: bool = True, detector_score: bool = True, aligned: bool = False
 ) -> Opened:
     """IJB-C 1:N, mixed probes."""
     return _identification(faces, files, "ijbc", Switches(norm, detector_score), aligned)

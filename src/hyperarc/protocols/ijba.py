@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from hyperarc.data.face_set import Faces
 from hyperarc.errors import unknown_name
 from hyperarc.metrics import cmc, tar_at_far, tpir_at_fpir
 from hyperarc.metrics.inputs import FloatArray
@@ -176,7 +177,7 @@ def _named_by(word: str) -> NamedBy:
 
 
 @protocols.register("ijba")
-def open_ijba(faces: Path, files: Path, *, norm: bool = True, named_by: str = "file") -> Opened:
+def open_ijba(faces: Faces, files: Path, *, norm: bool = True, named_by: str = "file") -> Opened:
     """IJB-A 1:1: aligned crops named after their pictures or their sightings, and the folder ``IJB-A_11_sets``."""
     folders = split_folders(_sets(files, "IJB-A_11_sets"))
     lists = [read_listed(folder / f"verify_metadata_{number}.csv") for number, folder in folders]
@@ -190,7 +191,7 @@ def open_ijba(faces: Path, files: Path, *, norm: bool = True, named_by: str = "f
 
 
 @protocols.register("ijba_1n")
-def open_ijba_1n(faces: Path, files: Path, *, norm: bool = True, named_by: str = "file") -> Opened:
+def open_ijba_1n(faces: Faces, files: Path, *, norm: bool = True, named_by: str = "file") -> Opened:
     """IJB-A 1:N: crops as for 1:1, and the folder ``IJB-A_1N_sets``."""
     folders = split_folders(_sets(files, "IJB-A_1N_sets"))
     galleries = [read_listed(folder / f"search_gallery_{number}.csv") for number, folder in folders]

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from hyperarc.data.face_set import open_faces
+from hyperarc.data.face_set import Faces, open_faces
 from hyperarc.errors import DataError
 from hyperarc.metrics.all_pairs import Wanted
 from hyperarc.metrics.inputs import BoolArray, IntArray
@@ -202,6 +202,6 @@ def _images(path: Path, parts: int) -> tuple[str, ...]:
 
 
 @protocols.register("megaface")
-def open_megaface(faces: Path, files: Path, *, refined: bool = True) -> Opened:
+def open_megaface(faces: Faces, files: Path, *, refined: bool = True) -> Opened:
     """MegaFace: ``facescrub_images`` and ``megaface_images``; the folder of the lists."""
     return Opened(MegaFace(read_megaface_lists(files, refined=refined)), open_faces(faces))

@@ -130,6 +130,9 @@ def read_embeddings(path: Path) -> StoredEmbeddings:
             contract = _contract(table, table_path)
             people, labels = _people(table, table_path)
             sources = tuple(sorted(pc.unique(table.read(["source"])["source"].cast(pa.string())).to_pylist()))
+            if path.suffix == PARQUET and "vector" not in table.schema_arrow.names:
+                mend = f"give the {ARRAY} that it belongs to"
+                raise DataError("holds faces without their vectors", where=path, mend=mend)
             slices = _array(path) if path.suffix == ARRAY else ParquetVectors(path)
     except FileNotFoundError:
         raise DataError("no such file", where=path if not path.exists() else table_path, mend=_WRITE) from None

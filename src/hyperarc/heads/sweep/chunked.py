@@ -55,7 +55,7 @@ class _Chunked(torch.autograd.Function):
     ) -> tuple[Tensor, ...]:
         blocks = Blocks(rows, weight, plan)
         target, winner = target_cosine(rows, weight, labels, plan)
-        near = Nearest(rows, labels, max(1, min(plan.top_k, len(weight) - 1)))
+        near = Nearest(rows, labels, max(1, min(plan.top_k, len(weight) - (not plan.foreign))))
         scale = rows.new_tensor(plan.scale) if isinstance(plan.scale, float) else plan.scale.to(rows, copy=True)
         ctx.bounded = _is_bounded(rows, scale, weight, plan)
         total = _new_sum(rows, offset, ctx.bounded)

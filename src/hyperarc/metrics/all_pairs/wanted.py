@@ -9,7 +9,7 @@ from typing import Literal, get_args
 
 import torch
 
-from hyperarc.errors import DataError, unknown_name
+from hyperarc.errors import UsageError, unknown_name
 
 PRECISIONS = ("auto", "fp32", "bf16", "int8")
 AmongProbes = Literal["all", "genuine", "none"]
@@ -30,7 +30,7 @@ class Wanted:
             :func:`count_pairs` sweeps again with more, and :func:`merge_counts` asks for shards with more.
 
     Raises:
-        DataError, UnknownNameError: a rate outside its range, a negative number, another choice.
+        UsageError: a rate outside its range, a negative number, another choice.
     """
 
     fars: tuple[float, ...] = (1e-3, 1e-4, 1e-5, 1e-6)
@@ -44,9 +44,9 @@ class Wanted:
             raise unknown_name("choice of pairs among probes", self.among_probes, get_args(AmongProbes))
         for far in self.fars:
             if not 0.0 < far < 1.0:
-                raise DataError(f"far should lie between 0 and 1, got {far!r}", mend="1e-6 is one in a million")
+                raise UsageError(f"far should lie between 0 and 1, got {far!r}", mend="1e-6 is one in a million")
         if self.hardest < 0 or self.caution < 1:
-            raise DataError(f"hardest should be 0 or more and caution 1 or more, got {self.hardest}, {self.caution}")
+            raise UsageError(f"hardest should be 0 or more and caution 1 or more, got {self.hardest}, {self.caution}")
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class Execution:
         progress: called about once a second with a :class:`PairProgress`; ``print`` will do (default: nobody).
 
     Raises:
-        DataError, UnknownNameError: a value that cannot be.
+        UsageError: a value that cannot be.
     """
 
     device: str | torch.device = "cpu"
@@ -105,4 +105,4 @@ class Execution:
         if self.precision not in PRECISIONS:
             raise unknown_name("precision", self.precision, PRECISIONS)
         if self.save_every_s < 0:
-            raise DataError(f"save_every_s should be 0 or more, got {self.save_every_s}")
+            raise UsageError(f"save_every_s should be 0 or more, got {self.save_every_s}")

@@ -164,8 +164,8 @@ def _cards(by_protocol: Sequence[dict[str, Judgement]]) -> list[Card]:
         if len(results) == 1:
             (result,) = results
             for number in result.telling:
-                within = [f"95 %: {number.interval_text()}"] if number.interval else []
-                note = "; ".join([*within, f"flip {result.conditions.get('flip', 'not stated')}"])
+                within = f"95 %: {number.interval_text()}\n" if number.interval else ""
+                note = f"{within}flip {result.conditions.get('flip', 'not stated')}"
                 cards.append(number_card(f"{result.name}, {number.name}", number, note))
             continue
         first = rank_models(results)[0]

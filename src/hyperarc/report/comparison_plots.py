@@ -54,8 +54,7 @@ def interval_panels(panels: Sequence[Panel]) -> Figure:
     columns = min(_MOST_PANELS, len(panels))
     rows = -(-len(panels) // columns)
     models = max(len(panel.values) for panel in panels)
-    width = _WIDTH_IN if columns > 1 else 0.62 * _WIDTH_IN
-    figure, all_axes = new_figure(width, rows * (0.95 + 0.36 * models), rows, columns)
+    figure, all_axes = new_figure(_WIDTH_IN, rows * (0.95 + 0.36 * models), rows, columns)
     for place, (axes, panel) in enumerate(zip(all_axes, panels, strict=False)):
         _draw_panel(axes, panel, named=place % columns == 0)
     for axes in all_axes[len(panels) :]:

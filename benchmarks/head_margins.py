@@ -83,7 +83,7 @@ def main() -> None:
     parser.add_argument("--dim", type=int, default=512)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--memory-mb", type=float, default=64.0)
+    parser.add_argument("--memory-mb", type=float, default=176.0)
     parser.add_argument("--margins", nargs="*", help="default: all")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()

@@ -274,7 +274,7 @@ def test_people_are_embedded_in_parts(
     sets: tuple[Path, Path], artifact: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = compare(*map(open_faces, sets), Comparison(artifact, 0.99), Show(quiet=True))
-    monkeypatch.setattr("hyperarc.commands.people._PART", 3)
+    monkeypatch.setattr("hyperarc.commands.people.PART", 3)
     parts = compare(*map(open_faces, sets), Comparison(artifact, 0.99), Show(quiet=True))
     assert whole.train.people.centers is not None
     assert parts.train.people.centers is not None

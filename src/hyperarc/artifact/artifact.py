@@ -153,14 +153,9 @@ def build_head(recipe: Recipe, people: int, *, sharded: bool = False) -> Head:
         section.margin,
         num_classes=people,
         embedding_dim=recipe.backbone.embedding_dim,
-        sub_centers=section.sub_centers,
-        sample_rate=section.sample_rate,
-        prototypes=None if section.prototypes is None else section.prototypes.model_dump(),
         seed=recipe.seed,
-        memory_mb=section.memory_mb,
-        precision=section.precision,
-        auxiliary=section.auxiliary,
         sharded=sharded,
+        **section.model_dump(exclude={"margin", "arguments"}),
         **section.arguments,
     )
 

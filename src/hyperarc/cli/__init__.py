@@ -20,6 +20,7 @@ from hyperarc.cli.faces import align, check, overlap, pack, unpack
 from hyperarc.cli.judging import count
 from hyperarc.cli.options import Json, Quiet
 from hyperarc.cli.options import print_result as _print
+from hyperarc.cli.purify import purify
 from hyperarc.errors import HyperArcError, UsageError
 
 app = typer.Typer(
@@ -73,6 +74,10 @@ def train(
     run: Annotated[Path | None, typer.Option(help="Run folder; default runs/RECIPE.")] = None,
     resume: Annotated[str | None, typer.Option(help="'auto' for the newest checkpoint, or a checkpoint file.")] = None,
     from_: Annotated[Path | None, typer.Option("--from", help="Artifact to fine-tune.")] = None,
+    estimate: Annotated[bool, typer.Option("--estimate", help="Do not train: tell what memory it would take.")] = False,
+    people: Annotated[int | None, typer.Option(help="With --estimate: so many, instead of the data's.")] = None,
+    processes: Annotated[int | None, typer.Option(help="With --estimate: that train together.")] = None,
+    memory_gb: Annotated[float | None, typer.Option(help="With --estimate: GiB that a process may hold.")] = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -86,6 +91,12 @@ def train(
     content = load_recipe(recipe, overrides or [])
     folder = run or Path("runs") / content.name
     show = Show(quiet=quiet)
+    if estimate:
+        from hyperarc.commands.estimate import Planned, estimate_text, estimate_training
+
+        told = estimate_training(content, Planned(people, processes, memory_gb), show)
+        _print(told, estimate_text(told), as_json)
+        return
     trained = run_train(content, folder, Start(resume, from_), show)
     if not trained.finished:
         raise typer.Exit(130)
@@ -168,7 +179,7 @@ def plots(
     _print({"figures": figures}, "\n".join(path for paths in figures.values() for path in paths), as_json)
 
 
-for command in (evaluate, align, angles, calibrate, check, count, overlap, pack, unpack):
+for command in (evaluate, align, angles, calibrate, check, count, overlap, pack, purify, unpack):
     app.command()(command)
 
 

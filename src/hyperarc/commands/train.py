@@ -206,6 +206,8 @@ def _write_beginning(folder: Path, recipe: Recipe, faces: TrainingSet) -> None:
     with write_beside(folder / "recipe.yaml") as path:
         path.write_text(recipe.to_yaml(), encoding="utf-8")
     faces.manifest.write(folder / "manifest.parquet")
+    if faces.truth is not None:
+        faces.truth.write(faces.manifest, folder / "truth.parquet")
 
 
 def _loader_and_plan(

@@ -195,11 +195,14 @@ def digest_of(manifest: Manifest) -> str:
 
 def _files_of(source: Source, manifest: Manifest) -> Iterator[Path]:
     """The files of a source on this machine: its pictures, or the file or folder of files that holds them."""
-    root, place = getattr(source, "root", None), Path(getattr(source, "path", ""))
+    root, path = getattr(source, "root", None), getattr(source, "path", None)
+    place = None if path is None else Path(path)
     if root is not None:
         rows = np.flatnonzero(manifest.column("source") == source.name)
         for start in range(0, len(rows), 65536):
             yield from (Path(root) / key for key in manifest.faces(rows[start : start + 65536]))
+    elif place is None:  # in memory
+        return
     elif place.is_dir():
         yield from sorted(path for path in place.iterdir() if path.is_file())
     elif place.is_file():

@@ -21,6 +21,7 @@ from hyperarc.heads.shard import Shard, Sweep, sweep_over
 from hyperarc.heads.sweep import Plan, Swept, chunked_sweep, cosines, reference_sweep
 from hyperarc.heads.sweep.precision import choose_precision
 from hyperarc.heads.sweep.update import UpdateInBackward
+from hyperarc.heads.trimming import Trimming
 from hyperarc.margins import Margin, create_margin, margin_names
 from hyperarc.margins.margin import margins
 from hyperarc.parallel import gather, log_sum_exp, row_counts, spread, summed
@@ -41,7 +42,7 @@ class Head(nn.Module):
     Attributes:
         centers: the class centers, ``centers.weight`` is [C, K, d].
         margin: the margin; its running state are registered buffers.
-        auxiliary: losses added to the margin's, by name.
+        auxiliary: losses added to the margin's, by name. trimming: leaves a batch's largest losses out, or None.
         update: moves the centers in the backward pass of a training step, or None, where an optimizer does so after it.
     """
 
@@ -51,7 +52,7 @@ class Head(nn.Module):
         margin: Margin,
         *,
         sweep: str = "chunked",
-        memory_mb: float = 64.0,
+        memory_mb: float = 176.0,
         precision: str = "fp32",
     ) -> None:
         super().__init__()
@@ -63,6 +64,7 @@ class Head(nn.Module):
         self.centers = centers
         self.margin = margin
         self.auxiliary = nn.ModuleDict()
+        self.trimming: Trimming | None = None
         self.sweep = sweep
         self.memory_mb = memory_mb
         self.precision = precision
@@ -95,7 +97,8 @@ class Head(nn.Module):
                 self._mine(labels, swept)
             logit = self.margin.scale * self.margin.target(swept.target, norm, labels)
             nearest_k = None if swept.nearest_k is None else swept.nearest_k[:, : self.margin.top_k]
-            loss = self.margin.loss(logit, swept.log_sum, nearest_k).mean()
+            each = self.margin.loss(logit, swept.log_sum, nearest_k)
+            loss = each.mean() if self.trimming is None else self.trimming(each)
             penalty = self.margin.penalty(norm)
             loss = loss if penalty is None else loss + penalty
             values = {}
@@ -224,9 +227,10 @@ def create_head(
     prototypes: Mapping[str, Any] | None = None,
     seed: int = 0,
     sweep: str = "chunked",
-    memory_mb: float = 64.0,
+    memory_mb: float = 176.0,
     precision: str = "fp32",
     auxiliary: Mapping[str, Mapping[str, Any]] | None = None,
+    trimming: Mapping[str, Any] | None = None,
     sharded: bool = False,
     **margin_args: Any,
 ) -> Head:
@@ -234,18 +238,17 @@ def create_head(
 
     Args:
         name: one of :func:`hyperarc.margin_names`, or groupface (:class:`hyperarc.heads.groupface.GroupFace`).
-        num_classes: C, the number of people.
-        embedding_dim: d.
-        sub_centers: K centers per class.
+        num_classes: C, the number of people. embedding_dim: d.
+        sub_centers: K centers per class. seed: of the initial centers and of the sampling.
         sample_rate: share of the classes swept in a training step (Partial FC).
         prototypes: arguments of hard prototype mining (AdaptiveFace), such as ``queue``: a step then sweeps over the
             batch's classes and those easily taken for them.
-        seed: of the initial centers and of the sampling.
         sweep: "chunked", or "reference" (dense, for tests and small C).
         memory_mb: what the chunked sweep may hold beside inputs and results.
         precision: of the chunked sweep: "fp32" is exact, "bf16" keeps exponentials in bf16 and multiplies in bf16 where
             the hardware does, "auto" is bf16 where the hardware has it. float64 embeddings are computed exactly.
         auxiliary: losses to add, name -> arguments (``weight`` among them): intra, inter, triplet, center.
+        trimming: arguments of :class:`~hyperarc.heads.trimming.Trimming`, which leaves a batch's largest losses out.
         sharded: where several processes train, each keeps C / processes of the centers, and calls the head with its own
             rows at the same time as the others. Without it each keeps all. Values and gradients are the same.
         margin_args: the margin's own arguments, such as ``scale`` and ``margin``. A head with structure takes its own
@@ -272,6 +275,7 @@ def create_head(
         sharded=sharded,
     )
     head = build(centers, margin, sweep=sweep, memory_mb=memory_mb, precision=precision)
+    head.trimming = None if trimming is None else Trimming(**trimming)
     for added, arguments in (auxiliary or {}).items():
         loss = create_auxiliary(added, **arguments)
         loss.for_classes(centers.cut, embedding_dim)

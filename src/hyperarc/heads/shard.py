@@ -47,6 +47,8 @@ class Cut:
 
     def local(self, classes: Tensor) -> Tensor:
         """Classes counted from ``first``; -1 for those held elsewhere."""
+        if self.whole:
+            return classes
         here = (classes >= self.first) & (classes < self.last)
         return torch.where(here, classes - self.first, -1)
 

@@ -200,15 +200,18 @@ def write_report(report: Report, path: str | Path) -> Path:
         >>> write_report(Report("Run 1"), Path(tempfile.mkdtemp()) / "run" / "report.html").name
         'report.html'
     """
-    path = Path(path)
-    text = render_report(report)
-    with write_beside(path) as beside:
+    return write_page(render_report(report), path)
+
+
+def write_page(text: str, path: str | Path) -> Path:
+    """Write the text of a page, whole or not at all; its path."""
+    with write_beside(Path(path)) as beside:
         beside.write_text(text, encoding="utf-8")
-    return path
+    return Path(path)
 
 
-def render_report(report: Report) -> str:
-    """The page as text; see :func:`write_report`."""
+def render_report(report: Report, template: str = "report.html.j2", **more: Any) -> str:
+    """The page as text; see :func:`write_report`. A template that extends the report's may be given ``more``."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     house = Environment(
@@ -221,7 +224,7 @@ def render_report(report: Report) -> str:
     house.filters.update(cell=cell_text, svg=figure_svg, picture=picture_uri, paragraphs=_paragraphs)
     house.tests["number_value"] = lambda value: isinstance(value, Value)
     house.tests["figure_number"] = lambda value: isinstance(value, int | float | Value) and not isinstance(value, bool)
-    page = house.get_template("report.html.j2").render(report=report)
+    page = house.get_template(template).render(report=report, **more)
     return page if page.endswith("\n") else page + "\n"
 
 

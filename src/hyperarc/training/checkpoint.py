@@ -25,7 +25,7 @@ from torch import Tensor
 from hyperarc.errors import CheckpointError
 from hyperarc.files import write_beside
 from hyperarc.parallel import everyones, rank, together, world_size
-from hyperarc.recipe import Recipe, Sampler
+from hyperarc.recipe import Noise, Recipe, Sampler
 from hyperarc.training.saved import FORMAT, Saved, belongs_to, digest_of, shard_path
 from hyperarc.training.snapshot import RANDOM, CutNames, put_back, take
 from hyperarc.training.state import TrainingState
@@ -150,9 +150,11 @@ def recipe_digest(recipe: Recipe) -> str:
     upkeep = {"checkpoint_every", "checkpoint_every_s", "keep_checkpoints", "keep_heap"}
     upkeep |= {"evaluate_every_epochs", "trackers", "backend", "timeout_s"}
     content["training"] = {k: v for k, v in content["training"].items() if k not in upkeep}
-    for section, later in (("head", "auxiliary"), ("head", "prototypes"), ("training", "sync_batchnorm")):
+    newer = ("head", "auxiliary"), ("head", "prototypes"), ("head", "trimming"), ("training", "sync_batchnorm")
+    for section, later in newer:
         if not content[section][later]:  # older checkpoints know nothing of them
             del content[section][later]
+    content["head"]["memory_mb"] = 64.0  # says how and not what; the default was this once
     if recipe.head.precision == "auto":
         del content["head"]["precision"]
     if not recipe.optimizer.update_in_backward:
@@ -164,6 +166,11 @@ def recipe_digest(recipe: Recipe) -> str:
     del content["data"]["augmentation"]["preset"]  # the sections say all
     if not recipe.data.augmentation.steps():
         del content["data"]["augmentation"]
+    if recipe.data.noise == Noise():
+        del content["data"]["noise"]
+    if recipe.data.drawn is not None:  # where noise had its keys once
+        content["data"]["drawn"] |= {"flip_rate": 0.0, "conflict_rate": 0.0}
+    del content["data"]["manifest"]  # it may move: its faces stand in the checkpoint beside
     if recipe.distillation is None:
         del content["distillation"]
     else:

@@ -60,18 +60,19 @@ class Footprint:
 def footprint(size: SweepSize) -> Footprint:
     """The blocks of a sweep, and what it holds at the most.
 
-    ``memory_mb`` is shared between the block in work, which gets at most half and at most 4 MiB (8 with sub-centers),
-    and the exponentials kept for backward. A block is never less than one class.
+    ``memory_mb`` is shared between the block in work, which gets at most half and at most 4 MiB (8 with sub-centers or
+    a map of the negatives), and the exponentials kept for backward. A block is never less than one class.
 
     Example:
-        >>> held = footprint(SweepSize(rows=512, classes=100_000, dim=512, memory_mb=184))
+        >>> held = footprint(SweepSize(rows=512, classes=100_000, dim=512, memory_mb=176))
         >>> held.total < 200e6, held.kept_blocks * held.width > 80_000
         (True, True)
     """
     allowed = int(size.memory_mb * _MIB)
     fixed = _fixed_bytes(size)
     per_class = _working_bytes_per_class(size)
-    most = WORKING_MB * (2 if size.sub_centers > 1 else 1)  # a block of few classes makes for slow products
+    # where a class takes more room, blocks of few classes would make for slow products
+    most = WORKING_MB * (2 if size.sub_centers > 1 or size.maps_negatives else 1)
     room = max(0, min((allowed - fixed) // 2, int(most * _MIB)))
     width = min(size.classes, max(1, room // per_class))
     kept_block = width * size.rows * (size.kept_bytes + (size.sub_centers > 1))

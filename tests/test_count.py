@@ -16,7 +16,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from hyperarc.contract import Contract
-from hyperarc.data.formats.embedding_files import ParquetVectors, table_beside, write_array, write_parquet
+from hyperarc.data.formats.embedding_files import table_beside, write_array, write_parquet
+from hyperarc.data.formats.stored_embeddings import ParquetVectors, read_embeddings
 from hyperarc.data.manifest import manifest_of
 from hyperarc.errors import ContractError, DataError, HyperArcError
 from hyperarc.metrics import clopper_pearson, operating_point
@@ -185,12 +186,12 @@ def test_wrong_usage(run: Any, tmp_path: Path) -> None:
         ("nobody", r"1 faces have no person, the first being p\d/0-90\.png"),
         ("one person", "there is no impostor pair among 4950 pairs"),
         ("all apart", "there is no genuine pair"),
-        ("no contract", "is no file of embeddings: it names no contract"),
-        ("no persons", "it lacks the columns"),
-        ("no vectors", "holds no column 'vector'"),
-        ("other dimension", r"expected 100 vectors of 15 numbers as .* says, got 100 of 16"),
+        ("no contract", "does not say under which contract"),
+        ("no persons", "no file of embeddings that can be read: .*person"),
+        ("no vectors", "holds faces without their vectors"),
+        ("other dimension", r"expected embeddings \[100, 15\], as its faces and contract say, got \[100, 16\]"),
         ("null vector", "holds faces without a vector"),
-        ("cut off", "unreadable Parquet file"),
+        ("cut off", "no file of embeddings that can be read"),
     ],
 )
 def test_bad_embeddings_are_one_error(run: Any, tmp_path: Path, broken: str, said: str) -> None:
@@ -203,7 +204,8 @@ def test_bad_embeddings_are_one_error(run: Any, tmp_path: Path, broken: str, sai
     dim = DIM - 1 if broken == "other dimension" else DIM
     path = write(tmp_path / "a.parquet", (vectors, faces, people))
     table = pq.read_table(path)
-    about = {b"hyperarc": json.dumps({"contract": Contract(embedding_dim=dim).model_dump()}).encode()}
+    contract = Contract(embedding_dim=dim)
+    about = {b"hyperarc": json.dumps({"contract": contract.model_dump(), "digest": contract.digest}).encode()}
     if broken == "no contract":
         pq.write_table(table.replace_schema_metadata({}), path)
     if broken == "other dimension":
@@ -227,7 +229,7 @@ def test_files_that_do_not_belong_together(tmp_path: Path) -> None:
     vectors, faces, people = drawn(100, 9)
     path = write(tmp_path / "a.npy", (vectors, faces, people))
     np.save(path, vectors[:99])
-    with pytest.raises(DataError, match=r"100 vectors of 16 numbers as .*a\.faces\.parquet says, got 99 of 16"):
+    with pytest.raises(DataError, match=r"expected embeddings \[100, 16\], as its faces .* say, got \[99, 16\]"):
         open_side(path)
     table_beside(path).unlink()
     with pytest.raises(DataError, match="nobody says whose embeddings these are"):
@@ -239,7 +241,7 @@ def test_files_that_do_not_belong_together(tmp_path: Path) -> None:
         open_side(path, write_list(tmp_path / "short.txt", faces[:99], people[:99]))
     with pytest.raises(DataError, match="got a third column"):
         open_side(path, write_list(tmp_path / "sides.txt", faces, [f"{person} 1" for person in people]))
-    with pytest.raises(DataError, match=r"expected a file of embeddings, \.parquet, \.npy or \.bin"):
+    with pytest.raises(DataError, match=r"expected a \.parquet or \.npy of embeddings"):
         open_side(tmp_path / "list.txt")
 
 
@@ -256,7 +258,8 @@ def test_parquet_is_read_by_row_groups(tmp_path: Path, monkeypatch: pytest.Monke
     for row in range(200):
         read[row : row + 1]
     assert reads == [0, 1, 2]
-    monkeypatch.setattr("hyperarc.data.formats.embedding_files._MOST_IN_GROUP", 70 * DIM * 4 - 1)
+    assert np.array_equal(read_embeddings(path).vectors, vectors)
+    monkeypatch.setattr("hyperarc.data.formats.stored_embeddings._MOST_IN_GROUP", 70 * DIM * 4 - 1)
     with pytest.raises(DataError, match="has a row group of 70 vectors"):
         ParquetVectors(path)
 

@@ -294,6 +294,8 @@ def test_public_names_are_in_the_api_page() -> None:
 @pytest.mark.parametrize("name", MODULES)
 def test_docstring_examples(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    if name.startswith("hyperarc.heads.sweep.fused_"):
+        pytest.importorskip("triton", reason="Triton is not installed")
     module = importlib.import_module(name)
     result = doctest.testmod(module, optionflags=doctest.NORMALIZE_WHITESPACE, verbose=False)
     assert result.failed == 0, f"see the output: {result.failed} of {result.attempted} examples of {name} fail"

@@ -135,7 +135,7 @@ class TestFairness:
         intervals = {number.name: number.interval for number in result.numbers}
         low, high = intervals["FRR, south"] or (1.0, 0.0)
         people = np.array([key[:3] for key in result_pairs.first])[inside]
-        missed = scores[inside] < float(result.conditions["threshold"]) - 1e-6  # which is a score in fp32
+        missed = scores[inside] < threshold_at_far(scores[result_pairs.same], scores[~result_pairs.same], 0.05)
         worth = effective_trials(missed, people)
         assert (low, high) == pytest.approx([float(end) for end in clopper_pearson(missed.mean() * worth, worth)])
         assert worth < 150  # pairs of 20 people

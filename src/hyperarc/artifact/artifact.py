@@ -128,9 +128,8 @@ class Artifact:
 
     def _onnx_backbone(self) -> OnnxBackbone:
         path, contract = self.path / MODEL, self.contract
-        backbone = OnnxBackbone(
-            parse_graph(_content(path, contract.model), path), size=(contract.height, contract.width)
-        )
+        graph = parse_graph(_content(path, contract.model), path)
+        backbone = OnnxBackbone(graph, size=(contract.height, contract.width))
         if backbone.embedding_dim != contract.embedding_dim:
             raise ArtifactError(
                 f"contract.json says {contract.embedding_dim} values an embedding, it returns {backbone.embedding_dim}",

@@ -17,8 +17,8 @@ from hyperarc.heads.auxiliary import Auxiliary, create_auxiliary
 from hyperarc.heads.centers import Centers
 from hyperarc.heads.first_loss import expected_loss
 from hyperarc.heads.output import HeadOutput
-from hyperarc.heads.shard import Shard, Sweep, sweep_over
-from hyperarc.heads.sweep import Plan, Swept, chunked_sweep, cosines, reference_sweep
+from hyperarc.heads.shard import Shard, sweep_over
+from hyperarc.heads.sweep import SWEEPS, Plan, Swept, cosines
 from hyperarc.heads.sweep.precision import choose_precision
 from hyperarc.heads.sweep.update import UpdateInBackward
 from hyperarc.heads.trimming import Trimming
@@ -26,11 +26,6 @@ from hyperarc.margins import Margin, create_margin, margin_names
 from hyperarc.margins.margin import margins
 from hyperarc.parallel import gather, log_sum_exp, row_counts, spread, summed
 from hyperarc.registry import Registry
-
-SWEEPS: dict[str, Sweep] = {
-    "chunked": chunked_sweep,
-    "reference": reference_sweep,
-}
 
 structures: Registry[type[Head]] = Registry("head", "hyperarc.heads")
 """Heads that are more than a margin on centers, by name."""
@@ -51,7 +46,7 @@ class Head(nn.Module):
         centers: Centers,
         margin: Margin,
         *,
-        sweep: str = "chunked",
+        sweep: str = "auto",
         memory_mb: float = 176.0,
         precision: str = "fp32",
     ) -> None:
@@ -204,7 +199,7 @@ class Head(nn.Module):
             target, nearest = (
                 shard.cut.ask(classes, answer, units[:0, 0]) for classes in (labels, swept.nearest_class)
             )
-        return HeadOutput(loss, target, nearest, accuracy)
+        return HeadOutput(loss, target, nearest, accuracy, skipped=swept.skipped)
 
     def _check(self, embeddings: Tensor, labels: Tensor) -> None:
         classes, dim = self.centers.cut.classes, self.centers.weight.shape[2]
@@ -226,7 +221,7 @@ def create_head(
     sample_rate: float = 1.0,
     prototypes: Mapping[str, Any] | None = None,
     seed: int = 0,
-    sweep: str = "chunked",
+    sweep: str = "auto",
     memory_mb: float = 176.0,
     precision: str = "fp32",
     auxiliary: Mapping[str, Mapping[str, Any]] | None = None,
@@ -243,9 +238,10 @@ def create_head(
         sample_rate: share of the classes swept in a training step (Partial FC).
         prototypes: arguments of hard prototype mining (AdaptiveFace), such as ``queue``: a step then sweeps over the
             batch's classes and those easily taken for them.
-        sweep: "chunked", or "reference" (dense, for tests and small C).
-        memory_mb: what the chunked sweep may hold beside inputs and results.
-        precision: of the chunked sweep: "fp32" is exact, "bf16" keeps exponentials in bf16 and multiplies in bf16 where
+        sweep: "chunked"; "fused", in Triton's kernels on a GPU, where what it does not know goes to the chunked; "auto"
+            is fused where that can be, else chunked; "reference" is dense, for tests and small C.
+        memory_mb: what the sweep may hold beside inputs and results.
+        precision: of the sweep: "fp32" is exact, "bf16" keeps exponentials in bf16 and multiplies in bf16 where
             the hardware does, "auto" is bf16 where the hardware has it. float64 embeddings are computed exactly.
         auxiliary: losses to add, name -> arguments (``weight`` among them): intra, inter, triplet, center.
         trimming: arguments of :class:`~hyperarc.heads.trimming.Trimming`, which leaves a batch's largest losses out.

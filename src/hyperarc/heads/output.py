@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from hyperarc.heads.sweep.plan import Skipped
+
 
 @dataclass(frozen=True)
 class HeadOutput:
@@ -18,6 +20,7 @@ class HeadOutput:
         accuracy: share of rows nearer to their own center than to any other, without margin.
         auxiliary: name -> unweighted value of each auxiliary loss, detached.
         dominant_share: with sub-centers, share of rows nearest to their class's dominant one; else None.
+        skipped: of the fused sweep, how much of the gradients' work was lost in rounding anyway; filled by backward.
     """
 
     loss: Tensor
@@ -26,3 +29,4 @@ class HeadOutput:
     accuracy: Tensor
     auxiliary: dict[str, Tensor] = field(default_factory=dict)
     dominant_share: Tensor | None = None
+    skipped: Skipped | None = None

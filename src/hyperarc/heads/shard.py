@@ -14,11 +14,10 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from hyperarc.heads.sweep import Plan, Swept
+from hyperarc.heads.sweep import Plan, Sweep, Swept
 from hyperarc.parallel import all_gather_into, largest, log_sum_exp, rank, share, summed, world_size
 
 Answer = Callable[[Tensor, Tensor], Tensor]
-Sweep = Callable[[Tensor, Tensor, Tensor, Plan], Swept]
 
 
 @dataclass(frozen=True)
@@ -128,7 +127,7 @@ def sweep_over(
         return swept
     near_k = None if swept.nearest_k_class is None else swept.nearest_k_class + cut.first
     swept = replace(swept, nearest_class=swept.nearest_class + cut.first, nearest_k_class=near_k)
-    return combine(swept, cut, top_k=plan.top_k, binary=plan.offset is not None)
+    return replace(combine(swept, cut, top_k=plan.top_k, binary=plan.offset is not None), skipped=swept.skipped)
 
 
 def _sweep_nothing(rows: Tensor, weight: Tensor, plan: Plan) -> Swept:

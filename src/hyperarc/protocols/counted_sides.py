@@ -16,7 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hyperarc.contract import Contract, require_same
-from hyperarc.data.formats.embedding_files import ARRAY, PARQUET, ParquetVectors, read_embedded_faces, table_beside
+from hyperarc.data.formats.embedding_files import ARRAY, table_beside
+from hyperarc.data.formats.stored_embeddings import StoredEmbeddings, read_embeddings
 from hyperarc.errors import ContractError, DataError
 from hyperarc.metrics.all_pairs import LabeledEmbeddings
 from hyperarc.metrics.all_pairs.vectors import Vectors
@@ -78,22 +79,20 @@ def open_side(path: Path, people: Path | None = None) -> CountedSide:
         DataError: a missing or damaged file, another kind of file, nobody says who is who, as many faces as vectors are
             not there, a face without a person.
     """
-    vectors, table = _opened(path)
-    if people is not None:
-        side = _listed(read_labelled_list(people), path, vectors, table)
-    elif table is not None:
-        side = _tabled(path, vectors, table)
-        _require_persons(side, table)
-    else:
+    listed = None if people is None else read_labelled_list(people)
+    if listed is not None and listed.sides is not None:
+        raise DataError("expected rows 'path person', got a third column", where=people)
+    bare = path.suffix == MATRIX or (path.suffix == ARRAY and path.is_file() and not table_beside(path).is_file())
+    if not bare:
+        return _stored(read_embeddings(path), listed)
+    if listed is None:
         mend = "give a list with rows 'path person'"
         raise DataError("nobody says whose embeddings these are", where=path, mend=mend)
-    shape = Vectors(vectors, str(path)).shape
-    dim = None if side.contract is None else side.contract.embedding_dim
-    if shape[0] != len(side) or dim not in (None, shape[1]):
-        expected = f"{len(side)} vectors" + (f" of {dim} numbers" if dim else "")
-        got = f"{shape[0]} of {shape[1]}"
-        raise DataError(f"expected {expected} as {table or people} says, got {got}", where=path)
-    return side
+    vectors = map_matrix(path) if path.suffix == MATRIX else path
+    rows, dim = Vectors(vectors, str(path)).shape
+    if rows != len(listed.faces):
+        raise DataError(f"expected {len(listed.faces)} vectors as {people} says, got {rows} of {dim}", where=path)
+    return CountedSide(path, vectors, _texts(listed.faces), _persons(listed, listed.people), None, None)
 
 
 def labeled_sides(sides: list[CountedSide]) -> list[LabeledEmbeddings]:
@@ -115,52 +114,32 @@ def labeled_sides(sides: list[CountedSide]) -> list[LabeledEmbeddings]:
     ]
 
 
-def _opened(path: Path) -> tuple[Any, Path | None]:
-    """The vectors, and the table of their faces, if there is one."""
-    if not path.is_file():
-        raise DataError("no such file of embeddings", where=path)
-    if path.suffix == PARQUET:
-        return ParquetVectors(path), path
-    if path.suffix not in (ARRAY, MATRIX):
-        kinds = f"{PARQUET}, {ARRAY} or {MATRIX}"
-        raise DataError(f"expected a file of embeddings, {kinds}", where=path, mend="make it by hyperarc embed")
-    table = table_beside(path)
-    return path if path.suffix == ARRAY else map_matrix(path), table if table.is_file() else None
+def _stored(stored: StoredEmbeddings, listed: LabelledList | None) -> CountedSide:
+    names = stored.faces()
+    faces = pc.list_element(pc.split_pattern(names, "\t", max_splits=1), 1)
+    persons = pa.chunked_array([pa.array(stored.people, pa.large_string()).take(pa.array(stored.labels))])
+    side = CountedSide(stored.path, stored.slices, faces, persons, names, stored.contract)
+    if listed is None:
+        unknown = pc.equal(persons, "")
+        if pc.any(unknown).as_py():
+            first = side.face(pc.index(unknown, True).as_py())
+            told = f"{pc.sum(unknown).as_py()} faces have no person, the first being {first}"
+            raise DataError(told, where=stored.path)
+        return side
+    row_of = {key: row for row, key in enumerate(listed.faces)}
+    rows = np.array([row_of.get(face_key(face), -1) for face in faces.to_pylist()], np.int64)
+    if (rows < 0).any():
+        first = side.face(int(np.flatnonzero(rows < 0)[0]))
+        raise DataError(f"does not name {int((rows < 0).sum())} faces, the first being {first}", where=listed.where)
+    return replace(side, persons=_persons(listed, listed.people[rows]))
 
 
-def _tabled(path: Path, vectors: Any, table: Path) -> CountedSide:
-    found = read_embedded_faces(table)
-    source, faces, persons = (found.table[name].cast(pa.large_string()) for name in ("source", "face", "person"))
-    ids = pc.binary_join_element_wise(source, faces, pa.scalar(":", pa.large_string()))
-    return CountedSide(path, vectors, faces, persons, ids, found.contract)
+def _persons(listed: LabelledList, people: IntArray) -> pa.ChunkedArray:
+    """Names of people by number, null for strangers."""
+    return pa.chunked_array([pa.array(listed.names, pa.large_string()).take(pa.array(people, mask=people < 0))])
 
 
-def _require_persons(side: CountedSide, where: Path) -> None:
-    unknown = pc.equal(pc.fill_null(side.persons, ""), "")
-    if pc.any(unknown).as_py():
-        first = side.face(pc.index(unknown, True).as_py())
-        raise DataError(f"{pc.sum(unknown).as_py()} faces have no person, the first being {first}", where=where)
-
-
-def _listed(listed: LabelledList, path: Path, vectors: Any, table: Path | None) -> CountedSide:
-    if listed.sides is not None:
-        raise DataError("expected rows 'path person', got a third column", where=listed.where)
-    people = listed.people
-    if table is None:
-        side = CountedSide(path, vectors, _texts(listed.faces), _texts([None] * len(people)), None, None)
-    else:
-        side = _tabled(path, vectors, table)
-        row_of = {key: row for row, key in enumerate(listed.faces)}
-        rows = np.array([row_of.get(face_key(face), -1) for face in side.faces.to_pylist()], np.int64)
-        if (rows < 0).any():
-            first = side.face(int(np.flatnonzero(rows < 0)[0]))
-            raise DataError(f"does not name {int((rows < 0).sum())} faces, the first being {first}", where=listed.where)
-        people = people[rows]
-    names = pa.array(listed.names, pa.large_string())
-    return replace(side, persons=pa.chunked_array([names.take(pa.array(people, mask=people < 0))]))
-
-
-def _texts(values: Sequence[str | None]) -> pa.ChunkedArray:
+def _texts(values: Sequence[str]) -> pa.ChunkedArray:
     return pa.chunked_array([pa.array(values, pa.large_string())])
 
 

@@ -38,6 +38,7 @@ class HeadSection(Frozen):
     sample_rate: float = Field(1.0, gt=0, le=1, description="share of people swept in a step (Partial FC)")
     prototypes: Prototypes | None = Field(None, description="sweep over hard people only; none sweeps over all")
     trimming: Trimming | None = Field(None, description="leave the largest losses of a batch out; none keeps all")
+    sweep: Literal["auto", "chunked", "fused"] = Field("auto", description="fused is for GPUs; auto takes it there")
     memory_mb: float = Field(176.0, gt=0, description="what the sweep may hold, MiB; the more, the less is made twice")
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="of the sweep: fp32 is exact; bf16 also halves what is kept; auto is bf16 where hardware is"

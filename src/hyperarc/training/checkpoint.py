@@ -155,8 +155,9 @@ def recipe_digest(recipe: Recipe) -> str:
         if not content[section][later]:  # older checkpoints know nothing of them
             del content[section][later]
     content["head"]["memory_mb"] = 64.0  # says how and not what; the default was this once
-    if recipe.head.precision == "auto":
-        del content["head"]["precision"]
+    for choice in ("precision", "sweep"):
+        if content["head"][choice] == "auto":
+            del content["head"][choice]
     if not recipe.optimizer.update_in_backward:
         del content["optimizer"]["update_in_backward"]
     if recipe.data.sampler == Sampler():

@@ -149,6 +149,8 @@ def _learn(
         cosines.append(torch.stack([out.target_cosine, out.nearest_negative_cosine]))
         sums += torch.stack([out.loss.detach(), out.accuracy]).double().cpu() / training.accumulate
         share = {} if out.dominant_share is None else {"dominant_share": out.dominant_share}
+        if out.skipped is not None and out.skipped.share is not None:
+            share["skipped_share"] = torch.tensor(out.skipped.share)
         for name, value in (out.auxiliary | share).items():
             added[name] = added.get(name, 0.0) + float(value) / training.accumulate
     return sums.tolist(), torch.cat(cosines, dim=1), added

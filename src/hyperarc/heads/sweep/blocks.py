@@ -35,6 +35,12 @@ def size_of(rows: Tensor, weight: Tensor, plan: Plan) -> SweepSize:
     )
 
 
+def inverse_lengths(centers: Tensor) -> Tensor:
+    """1 / ||w|| [C, K] of centers [C, K, d]; 0 of a center without direction."""
+    norm: Tensor = torch.linalg.vector_norm(centers, dim=2)
+    return norm.reciprocal().masked_fill_(norm <= TINY, 0.0)
+
+
 @dataclass(frozen=True)
 class Block:
     """Classes ``first`` to ``last``; ``rows[i]`` has its true class at ``slots[i]`` of this block."""
@@ -205,8 +211,7 @@ class Blocks:
         """Find the lengths of the block's centers, the first time."""
         inverse = self._inverse(block)
         if inverse is not None and not self.lengths_known:
-            norm = torch.linalg.vector_norm(self.weight[block.first : block.last], dim=2)
-            inverse.copy_(norm.reciprocal().masked_fill_(norm <= TINY, 0.0))
+            inverse.copy_(inverse_lengths(self.weight[block.first : block.last]))
 
     def _inverse(self, block: Block) -> Tensor | None:
         """1 / ||w|| [w, K]."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from hyperarc.heads.sweep.blocks import TINY, Block, Blocks
+from hyperarc.heads.sweep.blocks import Block, Blocks, inverse_lengths
 from hyperarc.heads.sweep.plan import Plan
 
 
@@ -16,8 +16,7 @@ def target_cosine(rows: Tensor, weight: Tensor, labels: Tensor, plan: Plan) -> t
     own = weight[classes]  # [N, K, d]
     cosine = torch.einsum("nd,nkd->nk", rows, own)
     if plan.normalize_centers:
-        norm = own.norm(dim=2)
-        cosine *= norm.reciprocal().masked_fill_(norm <= TINY, 0.0)
+        cosine *= inverse_lengths(own)
     largest, winner = cosine.max(dim=1)
     if plan.bias is not None:
         largest += plan.bias[classes]

@@ -50,6 +50,17 @@ class Plan:
             raise HyperArcError("a bias goes with centers that keep their length: set normalize_centers=False")
 
 
+@dataclass
+class Skipped:
+    """What backward left out, known once it has run.
+
+    Attributes:
+        share: of the N x C cosines, those whose part in the gradients is lost in rounding; None before backward.
+    """
+
+    share: float | None = None
+
+
 @dataclass(frozen=True)
 class Swept:
     """What one sweep knows of every row.
@@ -63,6 +74,7 @@ class Swept:
         nearest_k: [N, min(top_k, C - 1)] the largest c_ij, j != y, falling; differentiable. None unless asked for. With
             ``foreign`` [N, min(top_k, C)], -inf where there are fewer.
         nearest_k_class: their classes, detached. None unless asked for.
+        skipped: of a sweep that leaves out what does not count, how much; filled by backward.
     """
 
     target: Tensor
@@ -71,3 +83,4 @@ class Swept:
     nearest_class: Tensor
     nearest_k: Tensor | None = None
     nearest_k_class: Tensor | None = None
+    skipped: Skipped | None = None

@@ -35,10 +35,11 @@ def choose_product(precision: str, device: torch.device, layout: Layout, plan: P
     for kind in kinds:
         product = kind(device)
         rows, columns = product.rows(unit), product.columns(unit)
-        few = _seconds(lambda: product.multiply(rows, columns, slice(0, 32)), 2) / 32 / len(unit)  # noqa: B023
+        some = product.rows(unit[:32])
+        few = _seconds(lambda: product.multiply(some, columns), 2) / 32 / len(unit)  # noqa: B023
         if few > FAR_BEHIND * least:
             continue  # processors without instructions for it take many times as long
-        seconds = _seconds(lambda: product.multiply(rows, columns, slice(None))) / len(unit) ** 2  # noqa: B023
+        seconds = _seconds(lambda: product.multiply(rows, columns)) / len(unit) ** 2  # noqa: B023
         seconds += _share_in_doubt(plan, product.bound(rows, columns, layout.dim)) * scoring
         if seconds < least:
             best, least = product, seconds

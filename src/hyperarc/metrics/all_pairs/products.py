@@ -46,7 +46,7 @@ class Fp32:
     Example:
         >>> eye = torch.eye(2)
         >>> product = Fp32(torch.device("cpu"))
-        >>> product.multiply(product.rows(eye), product.columns(eye), slice(0, 1)).tolist()
+        >>> product.multiply(product.rows(eye[:1]), product.columns(eye)).tolist()
         [[1.0, 0.0]]
     """
 
@@ -65,10 +65,10 @@ class Fp32:
         """Unit vectors [m, d] for the right side."""
         return self.rows(unit)
 
-    def multiply(self, rows: Lowered, columns: Lowered, part: slice) -> Tensor:
-        """Products of some rows with all columns, fp32 or int32; times both steps they are about the scores."""
+    def multiply(self, rows: Lowered, columns: Lowered) -> Tensor:
+        """Products of all rows with all columns, fp32 or int32; times both steps they are about the scores."""
         with _matmul_setting(self.setting):
-            return torch.mm(rows.values[part], columns.values.T)
+            return torch.mm(rows.values, columns.values.T)
 
     def bound(self, rows: Lowered, columns: Lowered, dim: int) -> float:
         """How far a score may lie from what ``multiply`` gives, times both steps."""
@@ -96,11 +96,11 @@ class Bf16(Fp32):
         parts = zip(unit.split(AT_A_TIME), values.split(AT_A_TIME), strict=True)
         return Lowered(values, 1.0, max(_residual(true, kept.float(), 1.0) for true, kept in parts))
 
-    def multiply(self, rows: Lowered, columns: Lowered, part: slice) -> Tensor:
-        """Products of some rows with all columns, fp32."""
+    def multiply(self, rows: Lowered, columns: Lowered) -> Tensor:
+        """Products of all rows with all columns, fp32."""
         if self.wide:
-            return torch.mm(rows.values[part], columns.values.T, out_dtype=torch.float32)
-        return torch.mm(rows.values[part], columns.values.T).float()
+            return torch.mm(rows.values, columns.values.T, out_dtype=torch.float32)
+        return torch.mm(rows.values, columns.values.T).float()
 
 
 class Int8(Fp32):
@@ -123,10 +123,10 @@ class Int8(Fp32):
         padded = torch.nn.functional.pad(right.values, (0, 0, 0, -len(unit) % 8))
         return replace(right, values=(padded.T, len(unit)))
 
-    def multiply(self, rows: Lowered, columns: Lowered, part: slice) -> Tensor:
-        """Products of some rows with all columns, int32."""
+    def multiply(self, rows: Lowered, columns: Lowered) -> Tensor:
+        """Products of all rows with all columns, int32."""
         right, count = columns.values
-        left = rows.values[part]
+        left = rows.values
         height = len(left)
         left = torch.nn.functional.pad(left, (0, 0, 0, max(0, 17 - height)))  # cuBLAS takes 17 rows and more
         return torch._int_mm(left, right)[:height, :count]
@@ -136,23 +136,24 @@ class OffsetInt8(Int8):
     """int8 for processors that multiply unsigned by signed bytes, by oneDNN.
 
     AVX2, and AVX-512 without VNNI, add two neighboring products in 16 bits. These hold 2 x 127 x 127 but not
-    2 x 255 x 127, so the left side has 7 bits: -63..63, stored with 64 added, which oneDNN takes off again.
+    2 x 255 x 127, so both sides have fewer levels: -90..90, stored with 90 added, which oneDNN takes off again, and
+    -91..91; 2 x 180 x 91 is 32,760.
     """
 
     def rows(self, unit: Tensor) -> Lowered:
-        """Unit vectors [n, d] in steps of their largest entry / 63, with 64 added."""
-        return _whole(unit, 63, added=64)
+        """Unit vectors [n, d] in steps of their largest entry / 90, with 90 added."""
+        return _whole(unit, 90, added=90)
 
     def columns(self, unit: Tensor) -> Lowered:
-        """Unit vectors [m, d] in steps of their largest entry / 127, packed by oneDNN."""
-        whole = _whole(unit, 127)
+        """Unit vectors [m, d] in steps of their largest entry / 91, packed by oneDNN."""
+        whole = _whole(unit, 91)
         return replace(whole, values=torch.ops.onednn.qlinear_prepack(whole.values, [1024, unit.shape[1]]))
 
-    def multiply(self, rows: Lowered, columns: Lowered, part: slice) -> Tensor:
-        """Products of some rows with all columns: whole numbers below 2^24 (d up to 1024), exact in fp32."""
+    def multiply(self, rows: Lowered, columns: Lowered) -> Tensor:
+        """Products of all rows with all columns: whole numbers below 2^24 (d up to 1024), exact in fp32."""
         one, zero = torch.ones(1), torch.zeros(1, dtype=torch.int64)
         result: Tensor = torch.ops.onednn.qlinear_pointwise(
-            rows.values[part], 1.0, 64, columns.values, one, zero, None, 1.0, 0, torch.float32, "none", [], "none"
+            rows.values, 1.0, 90, columns.values, one, zero, None, 1.0, 0, torch.float32, "none", [], "none"
         )
         return result
 

@@ -33,16 +33,16 @@ class Block:
     Args:
         unit: [n, d] fp32 on the device.
         product: what will multiply them.
-        width: columns of a tile.
+        height, width: of a tile.
     """
 
-    def __init__(self, unit: Tensor, product: Fp32, width: int) -> None:
-        self.unit, self.product, self.width = unit, product, width
+    def __init__(self, unit: Tensor, product: Fp32, height: int, width: int) -> None:
+        self.unit, self.product, self.height, self.width = unit, product, height, width
 
     @cached_property
-    def rows(self) -> Lowered:
-        """As left side."""
-        return self.product.rows(self.unit)
+    def rows(self) -> list[Lowered]:
+        """As left side, in tiles."""
+        return [self.product.rows(part) for part in self.unit.split(self.height)]
 
     @cached_property
     def columns(self) -> list[Lowered]:
@@ -55,17 +55,16 @@ class Tile:
 
     Args:
         blocks: of probes and of the other side.
-        column: which tile of the other block.
-        part: which rows.
+        row, column: which tile of either block.
     """
 
-    def __init__(self, blocks: tuple[Block, Block], column: int, part: slice) -> None:
+    def __init__(self, blocks: tuple[Block, Block], row: int, column: int) -> None:
         left, right = blocks
-        lowered = right.columns[column]
-        self.rows, self.columns = left.unit[part], right.unit.split(right.width)[column]
-        self.raw = left.product.multiply(left.rows, lowered, part)
-        self.scale = left.rows.step * lowered.step
-        self.slack = left.product.bound(left.rows, lowered, left.unit.shape[1])
+        rows, columns = left.rows[row], right.columns[column]
+        self.rows, self.columns = left.unit.split(left.height)[row], right.unit.split(right.width)[column]
+        self.raw = left.product.multiply(rows, columns)
+        self.scale = rows.step * columns.step
+        self.slack = left.product.bound(rows, columns, left.unit.shape[1])
 
     def leave_out(self, r: IntArray, c: IntArray) -> None:
         """These pairs are no impostors."""
@@ -90,7 +89,7 @@ class Tile:
         for window in windows:
             doubt |= (seen >= window.low - self.slack) & (seen <= window.high + self.slack)
         scores = seen.astype(np.float32)
-        scores[doubt] = self.scores(r[doubt], c[doubt])
+        scores[doubt] = self._exact(r[doubt], c[doubt], seen[doubt])
         return scores
 
     def _seen(self, r: IntArray, c: IntArray) -> FloatArray:
@@ -104,9 +103,12 @@ class Tile:
 
     def scores(self, r: IntArray, c: IntArray) -> Scores:
         """Exact scores of some pairs; a product less precise than its bound is found out here."""
+        return self._exact(r, c, self._seen(r, c))
+
+    def _exact(self, r: IntArray, c: IntArray, seen: FloatArray) -> Scores:
         exact = exact_scores(self.rows, self.columns, r, c)
         if r.size:
-            off = float(np.abs(self._seen(r, c) - exact).max())
+            off = float(np.abs(seen - exact).max())
             if off > self.slack:
                 raise HyperArcError(
                     f"a matrix product on {self.raw.device} is off by {off:.2g}, more than its {self.slack:.2g}",
@@ -151,12 +153,12 @@ class Sweep:
         side = self.layout.columns(cell.within)
         probes = self._block(self.layout.probes, cell.row)
         others = self._block(side, cell.column)
-        for start in range(0, len(probes.unit), self.height):
-            part = slice(start, min(start + self.height, len(probes.unit)))
+        for part in range(len(probes.rows)):
+            row = cell.row + part * self.height
             for column in range(len(others.columns)):
-                row, first = cell.row + start, cell.column + column * self.width
+                first = cell.column + column * self.width
                 if not cell.within or first + self.width > row:
-                    self._count_tile(cell, Tile((probes, others), column, part), row, first)
+                    self._count_tile(cell, Tile((probes, others), part, column), row, first)
         self.counts.done[index] = True
 
     def _block(self, side: Side, start: int) -> Block:
@@ -165,7 +167,7 @@ class Sweep:
             while len(self._blocks) >= self.kept:
                 self._blocks.popitem(last=False)
             units = side.vectors.block(start, min(start + self.layout.block, len(side)))
-            self._blocks[key] = Block(torch.from_numpy(units).to(self.device), self.product, self.width)
+            self._blocks[key] = Block(torch.from_numpy(units).to(self.device), self.product, self.height, self.width)
         self._blocks.move_to_end(key)
         return self._blocks[key]
 

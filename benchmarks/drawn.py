@@ -48,7 +48,7 @@ def pixel_accuracy(people: int, faces_per_person: int, pairs: int, seed: int) ->
     flat -= flat.mean(1, keepdims=True)
     flat /= np.linalg.norm(flat, axis=1, keepdims=True)
     rng = np.random.default_rng(seed)
-    labels = drawn.true_labels
+    labels = drawn.labels
     truth = np.arange(pairs) % 2 == 0
     first = rng.integers(len(labels), size=pairs)
     second = [

@@ -12,26 +12,54 @@ from pathlib import Path
 import loss_pages
 import numpy as np
 import torch
+from angle_scheme import angle_scheme
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
+from hyperarc.commands.calibrate_report import curves_of
 from hyperarc.commands.plots import draw, figure_names
+from hyperarc.contract import Contract
 from hyperarc.data.checks.measures import chroma, redness, small_of, thumbnails
 from hyperarc.data.checks.picture_hash import describe, likeness
 from hyperarc.data.drawn import NUISANCE_NAMES, Conditions, draw_faces, draw_nuisances, draw_people
 from hyperarc.faces.alignment import align
 from hyperarc.faces.augmentation.augmenter import Augmenter
 from hyperarc.faces.quality import assess_quality, blur_px
+from hyperarc.metrics.all_pairs import LabeledEmbeddings, Wanted, count_pairs
+from hyperarc.metrics.all_pairs.layout import Layout
+from hyperarc.metrics.all_pairs.plan import make_plan
+from hyperarc.metrics.all_pairs.products import Int8
+from hyperarc.protocols.calibration import Asked, Everyone, calibrate
+from hyperarc.protocols.comparison import rank_models
+from hyperarc.protocols.drawn_pairs import draw_pairs
+from hyperarc.protocols.embedded import Embedded
+from hyperarc.protocols.pair_lists import Pairs
+from hyperarc.protocols.pairs import evaluate_pairs
+from hyperarc.protocols.people_pairs import score_people
 from hyperarc.purification.centers import person_centers
 from hyperarc.purification.limit import reached
 from hyperarc.purification.overlap import overlap
 from hyperarc.purification.people import People
 from hyperarc.recipe.augmentation import Augmentation
+from hyperarc.report.calibration_plots import error_curves
+from hyperarc.report.comparison_plots import Panel, interval_panels
 from hyperarc.report.overlap_plots import CosineTail, cosine_tail
-from hyperarc.report.style import BLUE, GREEN, GRID, INK, MUTED, ORANGE, VERMILLION, save_figure, styled
+from hyperarc.report.style import (
+    BLUE,
+    GREEN,
+    GRID,
+    INK,
+    MUTED,
+    ORANGE,
+    VERMILLION,
+    new_figure,
+    save_figure,
+    share_label,
+    styled,
+)
 
 FOLDER = Path(__file__).parent / "figures"
 FACES, ALIGNED, AUGMENTED, TOY = "drawn-faces", "aligned-faces", "augmentation", "toy-embeddings"
@@ -353,8 +381,99 @@ def overlap_tail() -> Figure:
     return cosine_tail(CosineTail(cosines, counted, expected, found.limit))
 
 
+def calibration_errors() -> Figure:
+    """FAR and FRR of 240 synthetic people; some look like many others, some are hard to know again."""
+    random, people, faces = np.random.default_rng(0), 240, 6
+    leaning, blur = 0.25 * random.normal(size=(people, 1)), 0.8 * np.exp(0.25 * random.normal(size=(people, 1)))
+    labels = np.repeat(np.arange(people), faces)
+    centers = random.normal(size=(people, 64)) + leaning
+    vectors = centers[labels] + blur[labels] * random.normal(size=(len(labels), 64))
+    keys = tuple(f"{label}/{number}" for number, label in enumerate(labels.tolist()))
+    drawn = draw_pairs(labels, 2000, seed=0)
+    first, second = ([keys[row] for row in rows] for rows in (drawn.first, drawn.second))
+    pairs = Pairs("drawn", first, second, drawn.same, drawn.folds)
+    embedded = Embedded(keys, vectors.astype(np.float32))
+    scored = score_people(pairs, embedded, dict(zip(keys, labels.tolist(), strict=True)))
+    everyone = Everyone(LabeledEmbeddings(embedded.vectors, labels), keys)
+    found = calibrate(scored, Asked((1e-1, 1e-2, 1e-3, 1e-4, 1e-5)), Contract(), {}, everyone)
+    return error_curves(curves_of(found))
+
+
+@styled
+def all_pairs() -> Figure:
+    """Synthetic embeddings: where a threshold is expected, and which pairs an int8 product leaves in doubt."""
+    random = np.random.default_rng(0)
+    labels = np.repeat(np.arange(1500), 3)
+    vectors = random.normal(size=(1500, 256))[labels] + 1.3 * random.normal(size=(labels.size, 256))
+    faces, wanted, far = LabeledEmbeddings(vectors.astype(np.float32), labels), Wanted(fars=(1e-3,)), 1e-3
+    layout = Layout(faces)
+    window = make_plan(layout, wanted, with_digest=False).windows[0]
+    product, unit = Int8(torch.device("cpu")), torch.from_numpy(layout.probes.vectors.block(0, 2048))
+    slack = product.bound(product.rows(unit), product.columns(unit), unit.shape[1])
+    found = count_pairs(faces, wanted=wanted)
+    middles, low, high = (found.edges[1:] + found.edges[:-1]) / 2, window.low - slack, window.high + slack
+    sampled = found.sampled_impostors
+    impostors = sampled * (found.impostor_pairs / sampled.sum())
+    figure, (axes,) = new_figure(7.2, 3.9)
+    edges = np.arange(-0.25, 0.605, 0.01)
+    kinds = (("two people (a sample, scaled)", impostors, VERMILLION), ("one person", found.genuine, BLUE))
+    for name, counts, color in kinds:
+        columns, _ = np.histogram(middles, edges, weights=counts)
+        axes.stairs(np.maximum(columns, 0.1), edges, fill=True, color=color, alpha=0.3, linewidth=0, label=name)
+    share = sampled[(middles > low) & (middles < high)].sum() / sampled.sum()
+    doubt = f"in doubt for int8, scored exactly: {100 * share:.2g} % of the pairs"
+    axes.axvspan(low, high, color=ORANGE, alpha=0.22, linewidth=0, label=doubt)
+    axes.axvspan(window.low, window.high, color=ORANGE, alpha=0.55, linewidth=0, label="where the threshold must lie")
+    axes.axvline(found.at(far).threshold, ymax=0.86, color=INK, linewidth=1.2)
+    axes.text(found.at(far).threshold, 1.2e7, f"FAR {share_label(far)}", ha="center", va="bottom", fontsize=8)
+    axes.text(low - 0.015, 4e6, "surely below", ha="right", va="center", fontsize=8, color=MUTED)
+    axes.text(high + 0.015, 4e6, "surely above", ha="left", va="center", fontsize=8, color=MUTED)
+    axes.set(yscale="log", xlim=(-0.25, 0.6), ylim=(1, 5e7), xlabel="Cosine", ylabel="Pairs per 0.01")
+    axes.minorticks_off()
+    axes.yaxis.set_major_formatter(share_label)
+    figure.legend(loc="outside lower center", ncols=2)
+    return figure
+
+
 SHEETS = {FACES: drawn_faces, ALIGNED: aligned_faces, AUGMENTED: augmented_faces, "checked-faces": checked_faces}
-SCHEMES = {"sweep": sweep, "groupface": groupface, "overlap": overlap_tail}
+MODELS = {"r100": 0.8, "r50": 0.81, "r18": 0.92}  # length of the noise beside that of a person's direction
+LISTS = {"frontal": 0.42, "profile": 0.75}  # by which the list makes it longer
+
+
+def comparison() -> Figure:
+    """Three models on two lists of pairs as the comparison page shows them; embeddings are random directions."""
+    people, faces = np.repeat(np.arange(200), 5), np.tile(np.arange(5), 200)
+    keys = [f"{person}/{face}" for person, face in zip(people, faces, strict=True)]
+    turn, stranger = np.roll(keys, -1), np.roll(keys, -7)
+    folds = np.tile(people // 20, 2)
+    rng = np.random.default_rng(0)
+    centers, noise = rng.normal(size=(200, 24))[people], rng.normal(size=(1000, 24))
+    own = rng.normal(size=(3, 1000, 24))  # of each model; the rest of the noise is the picture's
+    panels = []
+    for name, harder in LISTS.items():
+        last = faces == 4  # its neighbor is of the next person
+        second = np.where(last, [f"{person}/0" for person in people], turn)
+        pairs = Pairs(name, keys * 2, [*second, *stranger], np.arange(2000) < 1000, folds)
+        results = []
+        for length, extra in zip(MODELS.values(), own, strict=True):
+            vectors = centers + 2.0 * harder * length * (0.9 * noise + 0.45 * extra)
+            results.append(evaluate_pairs(pairs, dict(zip(keys, vectors, strict=True))))
+        for ranked in rank_models(results)[0], rank_models(results)[2]:
+            values = {m: (n.value, *(n.interval or (None, None))) for m, n in zip(MODELS, ranked.numbers, strict=True)}
+            best, level = ([list(MODELS)[place] for place in places] for places in (ranked.best, ranked.level))
+            panels.append(Panel(f"{name}, {ranked.name}", values, best, level))
+    return interval_panels([panels[0], panels[2], panels[3]])
+
+
+SCHEMES = {
+    "sweep": sweep,
+    "groupface": groupface,
+    "overlap": overlap_tail,
+    "angles": angle_scheme,
+    "calibration": calibration_errors,
+    "all-pairs": all_pairs,
+    "comparison": comparison,
+}
 
 
 def figure_files() -> dict[str, Path]:

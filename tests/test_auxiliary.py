@@ -14,6 +14,7 @@ from hyperarc.errors import HyperArcError, UnknownNameError
 from hyperarc.geometry import unit
 from hyperarc.heads.auxiliary import auxiliary_names, create_auxiliary
 from hyperarc.heads.head import create_head
+from hyperarc.heads.shard import Cut, Shard
 
 
 def load(shared: Path, case: str) -> dict[str, np.ndarray]:
@@ -31,7 +32,7 @@ def tensors(golden: dict[str, np.ndarray]) -> tuple[Tensor, Tensor, Tensor]:
 def test_intra_is_the_authors(shared: Path, case: str) -> None:
     golden = load(shared, case)
     embeddings, labels, centers = tensors(golden)
-    loss = create_auxiliary("intra")(embeddings, labels, centers)
+    loss = create_auxiliary("intra")(embeddings, labels, Shard.whole(centers))
     loss.backward()
     np.testing.assert_allclose(loss.item(), golden["aux_loss"][0], rtol=1e-8)
     scale = 0.7 if case.endswith("arc") else 1.0
@@ -42,7 +43,7 @@ def test_intra_is_the_authors(shared: Path, case: str) -> None:
 def test_inter_as_released(shared: Path) -> None:
     golden = load(shared, "mxnet_old_inter")
     embeddings, labels, centers = tensors(golden)
-    loss = create_auxiliary("inter", variant="released")(embeddings, labels, centers)
+    loss = create_auxiliary("inter", variant="released")(embeddings, labels, Shard.whole(centers))
     loss.backward()
     np.testing.assert_allclose(loss.item(), golden["aux_loss"][0], rtol=1e-8)
     theirs = golden["grad_weight_aux"]
@@ -59,10 +60,11 @@ def test_inter_as_in_the_paper() -> None:
         for j in range(7):
             if j != y:
                 expected -= math.acos(float(directions[y] @ directions[j])) / (math.pi * len(labels) * 6)
-    loss = create_auxiliary("inter")(torch.zeros(4, 5, dtype=torch.float64), labels, centers)
+    loss = create_auxiliary("inter")(torch.zeros(4, 5, dtype=torch.float64), labels, Shard.whole(centers))
     assert loss.item() == pytest.approx(expected, rel=1e-12)
+    rows = torch.zeros(4, 5, dtype=torch.float64)
     assert torch.autograd.gradcheck(
-        lambda w: create_auxiliary("inter")(torch.zeros(4, 5, dtype=torch.float64), labels, w), centers.requires_grad_()
+        lambda w: create_auxiliary("inter")(rows, labels, Shard.whole(w)), centers.requires_grad_()
     )
 
 
@@ -88,7 +90,7 @@ def test_mining_and_its_mean(shared: Path, mining: str) -> None:
     mined = {tuple(map(int, t)) for t in zip(*triplet.mine(unit(embeddings).detach(), labels), strict=True)}
     theirs = {tuple(map(int, t)) for t in zip(golden["anchor"], golden["positive"], golden["negative"], strict=True)}
     assert mined == theirs
-    loss = triplet(embeddings, labels, torch.zeros(1))
+    loss = triplet(embeddings, labels, Shard.whole(torch.zeros(1, 1, 1)))
     loss.backward()
     np.testing.assert_allclose(loss.item(), golden["loss"], rtol=1e-9)
     np.testing.assert_allclose(embeddings.grad, golden["grad_emb"], rtol=1e-6, atol=1e-10)
@@ -105,7 +107,8 @@ def test_batch_hard(shared: Path) -> None:
 def test_no_triplets_no_loss() -> None:
     embeddings = torch.randn(3, 4, requires_grad=True)
     for mining in ("all", "hard", "semihard", "batch_hard"):
-        loss = create_auxiliary("triplet", mining=mining)(embeddings, torch.tensor([0, 1, 2]), torch.zeros(1))
+        centers = Shard.whole(torch.zeros(1, 1, 4))
+        loss = create_auxiliary("triplet", mining=mining)(embeddings, torch.tensor([0, 1, 2]), centers)
         loss.backward()
         assert loss.item() == 0.0
 
@@ -114,9 +117,9 @@ def test_center_moves_as_in_caffe(shared: Path) -> None:
     golden = load(shared, "center_caffe")
     embeddings, labels, _ = tensors(golden)
     center = create_auxiliary("center", alpha=0.5)
-    center.for_classes(*golden["centers"].shape)
+    center.for_classes(Cut.of(len(golden["centers"])), golden["centers"].shape[1])
     center.double().centers.copy_(torch.tensor(golden["centers"]))
-    loss = center(embeddings, labels, torch.zeros(1))
+    loss = center(embeddings, labels, Shard.whole(torch.zeros(1, 1, 1)))
     loss.backward()
     np.testing.assert_allclose(loss.item(), golden["loss"], rtol=1e-12)
     np.testing.assert_allclose(embeddings.grad, golden["grad_emb"], rtol=1e-10)
@@ -125,7 +128,7 @@ def test_center_moves_as_in_caffe(shared: Path) -> None:
     assert np.array_equal(center.centers[absent], golden["centers"][absent])
     assert center.weight == 0.003
     before = center.centers.clone()
-    center.eval()(embeddings, labels, torch.zeros(1))
+    center.eval()(embeddings, labels, Shard.whole(torch.zeros(1, 1, 1)))
     assert torch.equal(center.centers, before)
 
 
@@ -134,9 +137,9 @@ def test_center_is_half_of_the_popular_port(shared: Path) -> None:
     golden = load(shared, "center_kaiyangzhou")
     embeddings, labels, _ = tensors(golden)
     center = create_auxiliary("center")
-    center.for_classes(*golden["weight"].shape)
+    center.for_classes(Cut.of(len(golden["weight"])), golden["weight"].shape[1])
     center.double().centers.copy_(torch.tensor(golden["weight"]))
-    loss = center(embeddings, labels, torch.zeros(1))
+    loss = center(embeddings, labels, Shard.whole(torch.zeros(1, 1, 1)))
     loss.backward()
     np.testing.assert_allclose(2 * loss.item() + (len(golden["weight"]) - 1) * 1e-12, golden["loss"], rtol=1e-12)
     np.testing.assert_allclose(2 * embeddings.grad, golden["grad_emb"], rtol=1e-10)

@@ -22,7 +22,7 @@ from PIL import Image
 
 import hyperarc.training.checkpoint as checkpoint_module
 from hyperarc import cli
-from hyperarc.commands.evaluate import warn_of_closeness
+from hyperarc.commands.judgement import warn_of_closeness
 from hyperarc.commands.show import Show
 from hyperarc.data.drawn import draw_set
 from hyperarc.data.drawn.source import drawn_pairs
@@ -279,7 +279,7 @@ def test_evaluate_complains_clearly(run: Any, trained: Path, photos: Path, tmp_p
     start = ("evaluate", trained / "artifact", "--out", tmp_path / "page.html")
     given = ("--data", photos, "--pairs", pairs)
     assert "unknown protocol 'lfx'; did you mean 'lfw'" in run(*start, "--protocol", "lfx").complaint(2)
-    assert "protocol lfw needs faces and pairs" in run(*start, "--protocol", "lfw").complaint()
+    assert "protocol lfw needs faces and pairs" in run(*start, "--protocol", "lfw").complaint(2)
     assert "nothing there" in run(*start, "--protocol", "pairs", *given[:1], "absent", *given[2:]).complaint()
     assert "nothing there" in run(*start, "--protocol", "pairs", *given[:3], tmp_path / "absent.csv").complaint()
     assert "device cuda:99" in run(*start, "--protocol", "drawn", "--device", "cuda:99").complaint()
@@ -385,8 +385,8 @@ def test_a_closed_pipe_and_a_key_are_no_tracebacks(run: Any, monkeypatch: pytest
 def test_bad_recipes(run: Any, photos: Path, tmp_path: Path, change: str, said: str) -> None:
     if "fp16" in change and torch.cuda.is_available():
         pytest.skip("fp16 is fine on this machine's GPU")
-    is_name = said.startswith(("unknown margin", "unknown argument", "unknown backbone", "unknown protocol"))
-    text = run(*on_photos(photos, tmp_path / "run", change), "--quiet").complaint(2 if is_name else 1)
+    usage = ("unknown margin", "unknown argument", "unknown backbone", "unknown protocol", "protocol lfw needs")
+    text = run(*on_photos(photos, tmp_path / "run", change), "--quiet").complaint(2 if said.startswith(usage) else 1)
     assert said.replace("last good checkpoint", "lower optimizer.lr") in text
     assert not (tmp_path / "run" / "artifact").exists()
     assert not list(tmp_path.rglob("*.partial"))
@@ -575,6 +575,6 @@ def test_people_who_lie_close_together_are_told_of(
     rng = np.random.default_rng(0)
     vectors = np.sqrt(cosine) * np.eye(64)[0] + np.sqrt(1 - cosine) * rng.normal(size=(400, 64)) / 8
     keys = [f"p{k}/1" for k in range(400)]
-    pairs = Pairs("x", tuple(keys[:200]), tuple(keys[:100] + keys[200:300]), np.arange(200) < 100, 10)
-    warn_of_closeness(evaluate_pairs(pairs, dict(zip(keys, vectors, strict=True))), Show())
+    pairs = Pairs("x", tuple(keys[:200]), tuple(keys[200:]), np.arange(200) < 100, 10)
+    warn_of_closeness(evaluate_pairs(pairs, dict(zip(keys, vectors, strict=True))).impostor, Show())
     assert ("different people lie only 45 degrees apart" in capfd.readouterr().err) is told

@@ -280,7 +280,7 @@ def test_faces_of_another_size_are_named(run: Any, artifact: Path, tmp_path: Pat
 
 
 def test_wrong_words(run: Any, artifact: Path, photos: Path, tmp_path: Path) -> None:
-    said = run("embed", photos, tmp_path / "out.csv", "--artifact", artifact).complaint()
+    said = run("embed", photos, tmp_path / "out.csv", "--artifact", artifact).complaint(2)
     assert "expected the name of a .parquet or .npy; call it out.csv.parquet" in said
     (tmp_path / "out.npy").write_bytes(b"mine")
     assert "refused to overwrite" in run("embed", photos, tmp_path / "out.npy", "--artifact", artifact).complaint()

@@ -138,3 +138,12 @@ def test_sources_must_fit_the_manifest(folder: Path) -> None:
         FaceReader([source, source], source.scan())
     with pytest.raises(DataError, match="holds faces of source 'photos', given were only other"):
         FaceSet((FolderSource(folder, name="other"),), source.scan()).image(0)
+
+
+def test_faces_in_memory_have_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = ArraySource(np.zeros((1, 4, 4, 3), np.uint8), ["ann"])
+    faces = FaceSet((source,), source.scan())
+    monkeypatch.chdir(tmp_path)
+    before = faces.state()
+    (tmp_path / "something.txt").write_text("that was not there before")
+    assert faces.state() == before

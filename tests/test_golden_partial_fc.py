@@ -9,10 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from hyperarc.heads.head import Head, create_head
+from hyperarc.heads.sweep import UpdateInBackward
+from hyperarc.parallel import share
 
 RUNS = (
     "w1_full_arc",
@@ -37,11 +41,7 @@ def sweep_over(head: Head, classes: Tensor) -> None:
     head.centers.select = lambda labels: classes  # type: ignore[method-assign]
 
 
-@pytest.mark.parametrize("sweep", ["reference", "chunked"])
-@pytest.mark.parametrize("run", RUNS)
-def test_loss_and_gradients_of_all_ranks(shared: Path, run: str, sweep: str) -> None:
-    golden, hyper = load(shared, f"partialfc_{run}")
-    ranks = range(int(hyper["world_size"]))
+def margin_of(hyper: dict[str, float]) -> tuple[str, dict[str, object]]:
     arguments: dict[str, object] = {"scale": hyper["s"]}
     if tau := hyper["interclass_filtering_threshold"]:
         arguments["inter_class_filter"] = tau
@@ -50,6 +50,15 @@ def test_loss_and_gradients_of_all_ranks(shared: Path, run: str, sweep: str) -> 
     else:
         name = "arcface"
         arguments |= {"margin": hyper["m2"], "beyond_pi": "raw", "gradient": "straight_through"}
+    return name, arguments
+
+
+@pytest.mark.parametrize("sweep", ["reference", "chunked"])
+@pytest.mark.parametrize("run", RUNS)
+def test_loss_and_gradients_of_all_ranks(shared: Path, run: str, sweep: str) -> None:
+    golden, hyper = load(shared, f"partialfc_{run}")
+    ranks = range(int(hyper["world_size"]))
+    name, arguments = margin_of(hyper)
     classes, dim = golden["weight"].shape
     head = create_head(name, num_classes=classes, embedding_dim=dim, sweep=sweep, **arguments).double()
     head.centers.weight.data = torch.tensor(golden["weight"])[:, None]
@@ -73,15 +82,56 @@ def test_loss_and_gradients_of_all_ranks(shared: Path, run: str, sweep: str) -> 
     np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=1e-9 * np.abs(theirs).max())
 
 
-def test_centers_move_as_in_version_2(shared: Path) -> None:
-    """Momentum and weight decay move all rows in every step, those not swept too."""
-    golden, hyper = load(shared, "partialfc_sgd_v2")
+def rank_of_the_original(rank: int, shared: str, out: str) -> None:
+    torch.set_num_threads(1)
+    for run in (run for run in RUNS if run[:2] in ("w2", "w3")):
+        golden, hyper = load(Path(shared), f"partialfc_{run}")
+        world = int(hyper["world_size"])
+        if rank >= world:
+            continue
+        dist.init_process_group("gloo", init_method=f"file://{out}/meet-{run}", rank=rank, world_size=world)
+        classes, dim = golden["weight"].shape
+        name, arguments = margin_of(hyper)
+        head = create_head(name, num_classes=classes, embedding_dim=dim, sharded=True, **arguments).double()
+        first = int(golden[f"rank{rank}_class_start"])
+        assert head.centers.cut.first == first
+        head.centers.weight.data = torch.tensor(golden["weight"])[first : head.centers.cut.last, None]
+        sweep_over(head, torch.tensor(golden[f"rank{rank}_weight_index"]))
+        rows = share(len(golden["emb"]), rank, world)
+        embeddings = torch.tensor(golden["emb"])[rows].requires_grad_()
+        loss = head(embeddings, torch.tensor(golden["labels"])[rows]).loss
+        loss.backward()
+        found = {"loss": loss.detach(), "embeddings": embeddings.grad, "weight": head.centers.weight.grad[:, 0]}
+        torch.save(found, f"{out}/{run}-{rank}.pt")
+        dist.destroy_process_group()
+
+
+def test_every_rank_is_the_originals(shared: Path, tmp_path: Path) -> None:
+    """The same numbers from as many processes as the original had, each with its classes and its rows."""
+    mp.spawn(rank_of_the_original, args=(str(shared), str(tmp_path)), nprocs=3)
+    for run in (run for run in RUNS if run[:2] in ("w2", "w3")):
+        golden, hyper = load(shared, f"partialfc_{run}")
+        for rank in range(int(hyper["world_size"])):
+            found = torch.load(tmp_path / f"{run}-{rank}.pt", weights_only=True)
+            theirs = golden[f"rank{rank}_grad_local_embeddings"] / hyper["world_size"]
+            np.testing.assert_allclose(found["embeddings"], theirs, rtol=1e-6, atol=1e-9 * np.abs(theirs).max())
+            theirs = golden[f"rank{rank}_grad_local_weight"]
+            np.testing.assert_allclose(found["weight"], theirs, rtol=1e-6, atol=1e-9 * np.abs(theirs).max())
+            assert found["loss"] == torch.load(tmp_path / f"{run}-0.pt", weights_only=True)["loss"]
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_centers_move_as_in_the_original(shared: Path, version: int) -> None:
+    """Momentum and decay move all rows in every step (2), or those not swept sleep (1, updated in backward)."""
+    golden, hyper = load(shared, f"partialfc_sgd_v{version}")
     classes, dim = golden["weight_before"].shape
     head = create_head("cosface", num_classes=classes, embedding_dim=dim, scale=32.0, margin=0.35).double()
     head.centers.weight.data = torch.tensor(golden["weight_before"])[:, None].clone()
     optimizer = torch.optim.SGD(
         head.parameters(), lr=hyper["lr"], momentum=hyper["momentum"], weight_decay=hyper["weight_decay"]
     )
+    if version == 1:
+        head.update = UpdateInBackward(optimizer, head.centers.weight)
     for k in range(int(hyper["steps"])):
         sweep_over(head, torch.tensor(golden[f"step{k}_weight_index"]))
         embeddings = torch.tensor(golden[f"step{k}_emb"], requires_grad=True)

@@ -12,7 +12,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import hyperarc
 from hyperarc.errors import DataError, HyperArcError, UnknownNameError
-from hyperarc.heads.head import Head, HeadOutput, create_head
+from hyperarc.heads.head import Head, create_head
+from hyperarc.heads.output import HeadOutput
 
 
 def batch(rows: int, dim: int, classes: int, seed: int = 99) -> tuple[torch.Tensor, torch.Tensor]:
@@ -372,7 +373,7 @@ def test_kept_blocks_change_nothing(name: str, sub_centers: int) -> None:
 def test_blocks_are_kept_while_memory_lasts() -> None:
     """The products of the backward pass: with memory for all cosines none is made again."""
     products = {}
-    for memory_mb in (0.02, 64.0):
+    for memory_mb in (0.01, 64.0):
         head = create_head("arcface", num_classes=400, embedding_dim=8, memory_mb=memory_mb)
         embeddings, labels = batch(16, 8, 400)
         loss = head(embeddings, labels).loss
@@ -380,7 +381,7 @@ def test_blocks_are_kept_while_memory_lasts() -> None:
             loss.backward()
         products[memory_mb] = sum(e.count for e in profiler.key_averages() if e.key in ("aten::mm", "aten::addmm_"))
     assert products[64.0] == 2  # one block: the gradients of rows and centers
-    assert products[0.02] > 2 * 10  # many blocks, most of them made again
+    assert products[0.01] > 2 * 10  # many blocks, most of them made again
 
 
 @pytest.mark.parametrize(

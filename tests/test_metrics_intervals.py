@@ -232,3 +232,51 @@ class TestBootstrap:
 
         with pytest.raises(DataError, match="none of 2 resamples"):
             resample_often()
+
+
+class TestBootstrapOfFolds:
+    @pytest.mark.parametrize("known", [True, False])
+    def test_equals_repeating_the_pairs(self, known: bool) -> None:
+        """Against lists in which each pair really stands as often as it was drawn, judged by the k-fold rule itself."""
+        rng = np.random.default_rng(3)
+        people = rng.integers(0, 12, (160, 2))
+        people[::2, 1] = people[::2, 0]
+        same, folds = people[:, 0] == people[:, 1], np.arange(160) // 4 % 4
+        first = rng.normal(size=(160, 4))
+        second = np.where(same[:, None], first, 0.0) + rng.normal(size=(160, 4))
+        distances = metrics.pair_distances(first, second)
+        given = people if known else None
+        found = metrics.bootstrap_kfold(distances, same, folds, people=given, resamples=20, seed=7)
+        random, means = np.random.default_rng(7), []
+        for _ in range(20):
+            units = 12 if known else 160
+            drawn = np.bincount(random.integers(0, units, size=units), minlength=units)
+            both = [int(drawn[a]) if a == b else int(drawn[a] * drawn[b]) for a, b in people.tolist()]
+            rows = np.repeat(np.arange(160), both if known else drawn)
+            means.append(metrics.kfold_accuracy(first[rows], second[rows], same[rows], folds[rows]).mean)
+        np.testing.assert_allclose(found.values, means, rtol=1e-12)
+        assert found.empty == 0
+
+    def test_folds_without_pairs_are_left_out(self) -> None:
+        people = [[0, 0], [0, 0], [1, 1], [1, 1], [2, 2], [2, 2]]  # one person a fold
+        found = metrics.bootstrap_kfold([0.1, 0.2] * 3, [1, 0] * 3, [0, 0, 1, 1, 2, 2], people=people, resamples=100)
+        assert 0 < found.empty < 100  # those that drew one person three times: one fold sets no threshold
+        assert np.isfinite(found.values).all()
+
+
+class TestPairsAsUnits:
+    def test_equals_repeating_the_pairs(self) -> None:
+        pairs = drawn_pairs(2)
+        unknown = metrics.PeoplePairs(pairs.genuine, None, pairs.impostor, None)
+        assert unknown.people == 0
+        found = metrics.bootstrap_people(unknown, numbers, resamples=10, seed=5)
+        random = np.random.default_rng(5)
+        rows = []
+        for _ in range(10):
+            both = [kind[random.integers(0, kind.size, kind.size)] for kind in (pairs.genuine, pairs.impostor)]
+            rows.append(numbers(metrics.roc(*both)))
+        np.testing.assert_allclose(found.values, rows, rtol=1e-12)
+
+    def test_people_of_one_kind_alone_are_no_people(self) -> None:
+        with pytest.raises(DataError, match="impostor_people should have shape"):
+            metrics.PeoplePairs([0.9, 0.8], [0, 1], [0.1], None)

@@ -20,7 +20,7 @@ from hyperarc.artifact import MODEL, open_artifact
 from hyperarc.artifact.onnx_backbone import OnnxBackbone
 from hyperarc.artifact.onnx_graph import OnnxGraph, parse_graph, read_graph
 from hyperarc.backbones import create_backbone
-from hyperarc.commands.evaluate import evaluate
+from hyperarc.commands.evaluate import Models, evaluate, evaluation_of
 from hyperarc.commands.importing import Stated, import_onnx
 from hyperarc.commands.show import Show
 from hyperarc.contract import CONVENTIONS, Contract
@@ -528,13 +528,15 @@ def test_import_prints_the_contract(tmp_path: Path, run: Any) -> None:
 
 def test_import_refuses_what_is_unclear(tmp_path: Path, run: Any) -> None:
     file = saved(linear(), tmp_path / "x.onnx")
-    assert "not stated: color, mean, std; give --like arcface_torch|" in run("import", file, tmp_path / "o").complaint()
-    assert "not stated: mean, std" in run("import", file, tmp_path / "o", "--color", "rgb").complaint()
+    nothing = run("import", file, tmp_path / "o").complaint(2)
+    assert "not stated: color, mean, std; give --like arcface_torch|" in nothing
+    assert "not stated: mean, std" in run("import", file, tmp_path / "o", "--color", "rgb").complaint(2)
     assert "did you mean 'adaface'" in run("import", file, tmp_path / "o", "--like", "ada_face").complaint(2)
-    assert "--color: " in run("import", file, tmp_path / "o", "--like", "npt", "--color", "gbr").complaint()
+    assert "--color: " in run("import", file, tmp_path / "o", "--like", "npt", "--color", "gbr").complaint(2)
     zero = run("import", file, tmp_path / "o", "--like", "npt", "--std", 0, 1, 1)
-    assert "expected finite means and positive stds" in zero.complaint()
-    assert "expected both or neither" in run("import", file, tmp_path / "o", "--like", "npt", "--width", 16).complaint()
+    assert "expected finite means and positive stds" in zero.complaint(2)
+    narrow = run("import", file, tmp_path / "o", "--like", "npt", "--width", 16)
+    assert "expected both or neither" in narrow.complaint(2)
     assert "unknown template" in run("import", file, tmp_path / "o", "--like", "npt", "--template", "x").complaint(2)
     assert not (tmp_path / "o").exists()
     (tmp_path / "o").mkdir()
@@ -635,7 +637,7 @@ def test_somebodys_model_on_frontal_and_profile_faces(
 ) -> None:
     asked = {"protocol": f"cfp_{kind.lower()}", "faces": str(shared / "data" / "cfp.zip")}
     asked["pairs"] = str(shared / "data" / "protocols" / "cfp")
-    result = evaluate(mobilefacenet, asked, "cpu", QUIET).result
+    result = evaluate(Models([mobilefacenet]), [evaluation_of(asked)], QUIET)[0].judgements[0].result
     assert isinstance(result, PairsResult)
     assert abs(result.accuracy - ours) < 2e-4
     pairs = read_cfp_pairs(Path(asked["pairs"]), kind)

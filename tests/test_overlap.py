@@ -256,7 +256,7 @@ def test_overlap_complains_clearly(run: Any, sets: tuple[Path, Path], artifact: 
         done = run("overlap", train, test, *wrong, *out)
         assert (done.code, done.out) == (2, "")
     given = ("--artifact", artifact, "--quiet", *out)
-    assert "expected a cosine in -1..1, got 1.5" in run("overlap", train, test, *given, "--cosine", "1.5").complaint()
+    assert "expected a cosine in -1..1, got 1.5" in run("overlap", train, test, *given, "--cosine", "1.5").complaint(2)
     for person in TRAIN[3:]:
         for file in (train / person).iterdir():
             file.unlink()
@@ -274,7 +274,7 @@ def test_people_are_embedded_in_parts(
     sets: tuple[Path, Path], artifact: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = compare(*map(open_faces, sets), Comparison(artifact, 0.99), Show(quiet=True))
-    monkeypatch.setattr("hyperarc.commands.people._PART", 3)
+    monkeypatch.setattr("hyperarc.commands.people.PART", 3)
     parts = compare(*map(open_faces, sets), Comparison(artifact, 0.99), Show(quiet=True))
     assert whole.train.people.centers is not None
     assert parts.train.people.centers is not None

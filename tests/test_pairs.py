@@ -217,6 +217,7 @@ class TestEvaluate:
         assert plain["conditions"] == {
             "data": "drawn", "pairs": 40, "genuine_pairs": 20, "impostor_pairs": 20, "folds": 4, "faces": 60,
             "absent_faces": 0, "absent_pairs": 0, "flip": "sum", "contract": contract.digest, "device": "cpu",
+            "intervals": "95 %, people drawn again 1,000 times",
         }  # fmt: skip
         assert plain["accuracy"] == result.accuracy
 
@@ -243,5 +244,7 @@ class TestEvaluate:
             Pairs("x", ["a"], ["b", "c"], [True], 2)
         with pytest.raises(DataError, match="got 0 and 0"):
             Pairs("x", [], [], [], 2)
-        with pytest.raises(DataError, match="all 2 pairs are genuine"):
-            evaluate_pairs(Pairs("x", ["a", "b"], ["c", "d"], [1, 1], 2), {key: [1.0] for key in "abcd"})
+        with pytest.raises(DataError, match="x: all 2 pairs are of one person, expected both kinds"):
+            Pairs("x", ["a", "b"], ["c", "d"], [1, 1], 2)
+        with pytest.raises(DataError, match="x: all 2 pairs are of two people"):
+            Pairs("x", ["a", "b"], ["c", "d"], [0, 0], 2)

@@ -12,14 +12,15 @@ import pytest
 from PIL import Image
 from torch import nn
 
-from hyperarc.commands.evaluate import Judgement, judge
-from hyperarc.commands.report import report_judgement
+from hyperarc.commands.judgement import Judgement, judge
+from hyperarc.commands.protocol_page import section_of
 from hyperarc.commands.show import Show
 from hyperarc.contract import Contract
 from hyperarc.data.drawn import draw_set
 from hyperarc.encoder import Encoder
 from hyperarc.errors import DataError
 from hyperarc.recipe import Evaluation
+from hyperarc.report.page import Report, write_report
 
 SIZE = 112
 
@@ -44,7 +45,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def page_of(judgement: Judgement, folder: Path) -> str:
     json.dumps(judgement.result.as_dict(), allow_nan=False)
-    return report_judgement(judgement, folder / "page.html").read_text(encoding="utf-8")
+    return write_report(Report("x", sections=[section_of({"mine": judgement})]), folder / "x.html").read_text("utf-8")
 
 
 def judged(encoder: Encoder, tmp_path: Path, **fields: Any) -> tuple[Judgement, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import struct
 import zlib
 from dataclasses import replace
@@ -12,14 +13,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from hyperarc.data.formats.mat_file import read_mat
 from hyperarc.errors import DataError
-from hyperarc.metrics import rank1, tar_at_far
+from hyperarc.metrics import Searches, tar_at_far, threshold_at_far, tpir_at_fpir
+from hyperarc.metrics.all_pairs import Wanted
+from hyperarc.metrics.all_pairs import count as counting
+from hyperarc.metrics.inputs import embedding_matrix
 from hyperarc.protocols.all_pairs import AllPairs, AllVideoPairs, Rule
 from hyperarc.protocols.embedded import Embedded
-from hyperarc.protocols.exact_counts import Side, count_pairs, search_others
+from hyperarc.protocols.exact_counts import Side, count_pairs
 from hyperarc.protocols.feature_files import read_features, read_matrix, write_features, write_matrix
 from hyperarc.protocols.labelled_list import LabelledList, read_labelled_list
 from hyperarc.protocols.megaface import (
@@ -177,30 +183,137 @@ class TestMegaFace:
             protocol.judge(Embedded.of(dict(zip(protocol.faces(), vectors, strict=True))))
 
 
-class TestAllPairs:
-    def test_counts_equal_a_plain_loop(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("hyperarc.protocols.exact_counts._ROWS", 7)
-        people = np.repeat(np.arange(6), 5)
-        units = unit(drawn(people)).astype(np.float32)
-        strangers = unit(drawn(np.full(50, -1), seed=3)).astype(np.float32)
-        counted = count_pairs(Side(units, people), Side(strangers, np.full(50, -1)), (1e-1, 1e-2))
-        genuine, impostor = [], list((units @ strangers.T).ravel())
-        for one, two in itertools.combinations(range(30), 2):
-            (genuine if people[one] == people[two] else impostor).append(units[one] @ units[two])
-        assert (counted.genuine, counted.impostor) == (len(genuine), len(impostor))
-        for point in counted.points:
-            assert point.tar == pytest.approx(tar_at_far(genuine, impostor, point.far), abs=1e-12)
-        found = search_others(Side(units, people), Side(strangers, np.full(50, -1)))
-        gallery, labels = np.concatenate([units, strangers]), np.concatenate([people, np.arange(100, 150)])
-        one = [slice(n, n + 1) for n in range(30)]
-        each = [rank1(units[n], np.delete(gallery, n, 0), people[n], np.delete(labels, n)) for n in one]
-        assert float(np.mean(found.rank[:30] == 1)) == np.mean(each)
-        assert found.other[30:] == pytest.approx((strangers @ units.T).max(axis=1))
+def score(one: np.ndarray, other: np.ndarray) -> np.float32:
+    """Of two unit vectors, as the engine defines it."""
+    return np.float32(math.fsum((one.astype(np.float64) * other.astype(np.float64)).tolist()))
 
+
+def plain_pairs(first: Side, second: Side, among_probes: str) -> tuple[list[Any], list[Any]]:
+    """All scores, genuine and impostor, pair by pair."""
+    both = np.concatenate([first.units, second.units]).astype(np.float64)
+    units = np.split(embedding_matrix(both, "units").astype(np.float32), [len(first)])
+    genuine: list[Any] = []
+    impostor: list[Any] = []
+    for i, j in itertools.product(range(len(first)), range(len(second))):
+        same = first.people[i] == second.people[j] >= 0
+        (genuine if same else impostor).append(score(units[0][i], units[1][j]))
+    for i, j in itertools.combinations(range(len(first)), 2):
+        same = first.people[i] == first.people[j] >= 0
+        if among_probes == "all" or (among_probes == "genuine" and same):
+            (genuine if same else impostor).append(score(units[0][i], units[0][j]))
+    return genuine, impostor
+
+
+def plain_searches(probes: Side, distractors: Side) -> Searches:
+    """Every probe among all other probes and the distractors; then every distractor among the probes."""
+    gallery, people = np.concatenate([probes.units, distractors.units]), [*probes.people, *distractors.people]
+    mate, other, rank = (np.full(len(gallery), start) for start in (-np.inf, -np.inf, 0))
+    for i in range(len(gallery)):
+        among = range(len(gallery)) if i < len(probes) else range(len(probes))
+        same = [j for j in among if j != i and people[i] == people[j] >= 0]
+        apart = [score(gallery[i], gallery[j]) for j in among if j != i and j not in same]
+        mate[i] = max([score(gallery[i], gallery[j]) for j in same], default=-np.inf)
+        other[i] = max(apart, default=-np.inf)
+        rank[i] = 1 + sum(found >= mate[i] for found in apart) if same else 0
+    return Searches(mate, other, rank)
+
+
+class TestExactCounts:
+    @settings(max_examples=60, deadline=None)
+    @given(
+        st.integers(0, 10_000),
+        st.lists(st.integers(-2, 3), min_size=2, max_size=25),
+        st.lists(st.integers(-2, 3), max_size=20),
+        st.sampled_from(["all", "genuine", "none"]),
+        st.booleans(),
+    )
+    def test_all_pairs_by_a_plain_loop(self, seed: int, one: Any, other: Any, among: Any, few: bool) -> None:
+        rng = np.random.default_rng(seed)
+        vectors = rng.integers(1, 3, (45, 3)) if few else rng.normal(size=(45, 5))
+        units = unit(vectors).astype(np.float32)
+        first = Side(units[: len(one)], np.array(one, np.int64))
+        second = Side(units[45 - len(other) :], np.array(other, np.int64))
+        fars = (0.3, 0.1, 0.03, 1e-6)
+        genuine, impostor = plain_pairs(first, second, among)
+        if not genuine or not impostor:
+            with pytest.raises(DataError, match="there is no"):
+                count_pairs(first, second, Wanted(fars=fars, among_probes=among))
+            return
+        counted = count_pairs(first, second, Wanted(fars=fars, among_probes=among))
+        assert (counted.genuine_pairs, counted.impostor_pairs) == (len(genuine), len(impostor))
+        for point in counted.points:
+            assert point.tar == tar_at_far(genuine, impostor, point.target)
+            assert point.threshold == threshold_at_far(genuine, impostor, point.target)
+        assert counted.unsupported == tuple(far for far in fars if 1 / len(impostor) > far)
+
+    def test_by_hand(self) -> None:
+        """a and b of one person lie at cosine 0.8; a and c at 0, b and c at 0.6; nobody's d and e at 0.6 of a."""
+        first = Side(np.array([[1, 0, 0], [0.8, 0.6, 0], [0, 1, 0]], np.float32), np.array([7, 7, 9]))
+        nobody = Side(np.array([[0.6, 0, 0.8], [0.6, 0, -0.8]], np.float32), np.array([-1, -1]))
+        counted = count_pairs(first, nobody, Wanted(fars=(0.3, 0.2, 0.01), among_probes="all"))
+        assert (counted.genuine_pairs, counted.impostor_pairs) == (1, 8)  # nobody is like nobody
+        assert [point.true_accepts for point in counted.points] == [1, 1, 1]
+        assert counted.unsupported == (0.01,)
+        genuine = count_pairs(first, nobody, Wanted(fars=(0.3,), among_probes="genuine"))
+        assert (genuine.genuine_pairs, genuine.impostor_pairs) == (1, 6)
+        sides = Side(first.units[:2], np.array([9, -1])), Side(first.units[1:], np.array([-1, 9]))
+        across = count_pairs(*sides, Wanted(fars=(0.4,)))
+        # genuine: a with c at 0; impostors: a with b at 0.8, b with b's copy at 1 and c at 0.6
+        assert (across.genuine_pairs, across.impostor_pairs, across.points[0].true_accepts) == (1, 3, 0)
+
+    @pytest.mark.parametrize("seed", range(4))
+    def test_identification_by_a_plain_loop(self, seed: int) -> None:
+        people = np.repeat(np.arange(7), [5, 5, 5, 5, 5, 4, 1])  # the last has no mate
+        units = unit(drawn(people, seed=seed)).astype(np.float32)
+        probes = Side(units, people)
+        nobody = Side(unit(drawn(np.full(50, -1), seed=seed + 9)).astype(np.float32), np.full(50, -1))
+        wanted = Wanted(fars=(1e-2,), identification=True, among_probes="all")
+        best = count_pairs(probes, nobody, wanted).best
+        plain = plain_searches(probes, nobody)
+        assert best is not None
+        assert np.allclose(best.mate, plain.mate[:30], rtol=1e-6)
+        assert np.allclose(best.other, plain.other[:30], rtol=1e-6)
+        assert np.allclose(best.alarm, plain.other[30:], rtol=1e-6)
+        assert best.mated == 29
+        for fpir in (0.02, 0.1, 0.5):
+            assert best.tpir(fpir) == tpir_at_fpir(plain, fpir).tpir
+
+    def test_no_scores_are_held(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Only what lies about the thresholds is kept, of 2.6 million pairs a few thousand."""
+        kept: list[int] = []
+        monkeypatch.setattr("hyperarc.metrics.all_pairs.plan.FEW", 0)
+        resolve = counting.resolve
+        total = lambda counts: sum(tally.total for tally in [counts.genuine, *counts.inside])  # noqa: E731
+        monkeypatch.setattr(counting, "resolve", lambda counts: (kept.append(total(counts)), resolve(counts))[1])
+        people = np.repeat(np.arange(400), 4)
+        first = Side(unit(drawn(people, dim=32)).astype(np.float32), people)
+        second = Side(unit(drawn(np.full(800, -1), dim=32, seed=1)).astype(np.float32), np.full(800, -1))
+        counted = count_pairs(first, second, Wanted(fars=(1e-3, 1e-4), among_probes="all"))
+        assert counted.impostor_pairs == 1600 * 1599 // 2 - 2400 + 1600 * 800
+        assert 2400 < kept[0] < 100_000
+
+
+class TestAllPairs:
     def test_one_kind_of_pair(self) -> None:
-        one = Side(np.eye(2, dtype=np.float32), np.array([0, 0]))
-        with pytest.raises(DataError, match="all pairs are 1 genuine and 0 impostor ones"):
-            count_pairs(one, None, (1e-3,))
+        protocol = AllPairs("x", LabelledList(("a", "b"), np.array([0, 0]), None, "list"), Rule((1e-3,)))
+        with pytest.raises(DataError, match="no impostor pair among 1 pairs"):
+            protocol.judge(Embedded.of({"a": [1.0, 0.0], "b": [0.0, 1.0]}))
+
+    def test_a_known_face_whose_mates_are_absent_is_a_miss(self) -> None:
+        people = np.array([0, 0, 1, 1, 2, -1, -1])
+        listed = LabelledList(tuple("abcdexy"), people, None, "list")
+        protocol = AllPairs("Trillion", listed, Rule((1e-2,), fpir=0.5))
+        vectors = {"a": [1.0, 0.0, 0.0, 0.0], "b": [1.0, 0.1, 0.0, 0.0], "c": [0.0, 1.0, 0.0, 0.0]}
+        vectors |= {"e": [0.0, 0.0, 1.0, 0.0], "x": [0.0, 0.0, 0.1, 1.0], "y": [0.0, 0.0, 0.0, 1.0]}
+        # a and b find each other; c's only mate d is absent; e never had one
+        assert told(protocol.judge(Embedded.of(vectors)))["TPIR at FPIR 0.5"] == 2 / 4
+        with pytest.raises(DataError, match="no distractor has an embedding"):
+            protocol.judge(Embedded.of({key: v for key, v in vectors.items() if key not in "xy"}))
+
+    def test_identification_knows_no_sides(self) -> None:
+        listed = LabelledList(tuple("ab"), np.array([0, 0]), np.array([0, 1]), "list")
+        with pytest.raises(DataError, match="knows no sides"):
+            AllPairs("Trillion", listed, Rule((1e-2,), fpir=0.5))
 
     def test_distractors_and_absent_faces(self) -> None:
         people = np.concatenate([np.repeat(np.arange(8), 4), np.full(30, -1)])

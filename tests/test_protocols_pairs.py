@@ -13,7 +13,7 @@ from PIL import Image
 from hyperarc import protocol_names
 from hyperarc.contract import Contract
 from hyperarc.data.formats.pair_pack import write_pair_pack
-from hyperarc.errors import ContractError, DataError, UnknownNameError
+from hyperarc.errors import ContractError, DataError, UnknownNameError, UsageError
 from hyperarc.protocols.embedded import Embedded
 from hyperarc.protocols.line_pairs import read_line_pairs, read_ytf_splits
 from hyperarc.protocols.pair_protocols import PairsProtocol
@@ -97,9 +97,9 @@ class TestRegistry:
         ("evaluation", "error", "said"),
         [
             ({"protocol": "cplwf"}, UnknownNameError, "unknown protocol 'cplwf'; did you mean 'cplfw'"),
-            ({"protocol": "lfw"}, DataError, "protocol lfw needs faces and pairs"),
-            ({"protocol": "cplfw"}, DataError, "protocol cplfw needs faces"),
-            ({"protocol": "drawn", "faces": "x"}, DataError, "x: protocol drawn takes no faces"),
+            ({"protocol": "lfw"}, UsageError, "protocol lfw needs faces and pairs"),
+            ({"protocol": "cplfw"}, UsageError, "protocol cplfw needs faces"),
+            ({"protocol": "drawn", "faces": "x"}, UsageError, "x: protocol drawn takes no faces"),
             ({"protocol": "lfw", "faces": "nowhere", "pairs": "x"}, DataError, "evaluation lfw: nothing there"),
             ({"protocol": "ytf", "arguments": {"frames": 1}}, UnknownNameError, "unknown argument of protocol 'ytf'"),
         ],
@@ -220,7 +220,7 @@ class TestVideos:
             ("1, 1, P0/0, P0/1, 2", "splits.txt:2"),
             ("x, 1, P0/0, P0/1, 1", "splits.txt:2"),
             ("1, 1, , P0/1, 1", "splits.txt:2"),
-            ("3, 1, P0/0, P0/1, 1", "fold indices should cover"),
+            ("3, 1, P0/0, P0/1, 1\n1, 1, P0/0, P1/1, 0", "splits.txt: fold indices should cover .* fold 1 is empty"),
             ("", "holds no pairs"),
         ],
     )

@@ -14,8 +14,8 @@ import torch
 from PIL import Image
 
 from hyperarc.data.face_set import open_faces
-from hyperarc.errors import DataError, UnknownNameError
-from hyperarc.metrics import mean_average_precision, threshold_at_far
+from hyperarc.errors import DataError, UnknownNameError, UsageError
+from hyperarc.metrics import clopper_pearson, effective_trials, mean_average_precision, threshold_at_far
 from hyperarc.protocols.drawn_pairs import draw_pairs
 from hyperarc.protocols.embedded import Embedded
 from hyperarc.protocols.fairness import Fairness
@@ -85,7 +85,7 @@ class TestDrawnPairs:
         labels = np.array(list(number.values()))
         result = protocol.judge(Embedded.of(dict(zip(number, drawn(labels, 0.1), strict=True))))
         assert result.numbers[0].value > 0.95
-        with pytest.raises(DataError, match="at least 40 pairs"):
+        with pytest.raises(UsageError, match="at least 40 pairs"):
             open_protocol(evaluation.model_copy(update={"arguments": {"count": 8}}))
 
 
@@ -127,11 +127,19 @@ class TestFairness:
         json.dumps(result.as_dict(), allow_nan=False)
 
     def test_small_groups_are_named(self) -> None:
-        *_, result = self.judged()
+        result_pairs, groups, scores, result = self.judged()
+        inside = np.array([groups[key] == "south" for key in result_pairs.first]) & result_pairs.same
         assert result.conditions["small_groups"] == "north, south"  # 150 of 600 impostor pairs
         notes = {number.name: number.note for number in result.numbers}
         assert "150 impostor pairs of 600 needed" in notes["FAR, north"]
-        assert "95 % interval" in notes["FRR, south"]
+        intervals = {number.name: number.interval for number in result.numbers}
+        low, high = intervals["FRR, south"] or (1.0, 0.0)
+        people = np.array([key[:3] for key in result_pairs.first])[inside]
+        missed = scores[inside] < threshold_at_far(scores[result_pairs.same], scores[~result_pairs.same], 0.05)
+        worth = effective_trials(missed, people)
+        assert (low, high) == pytest.approx([float(end) for end in clopper_pearson(missed.mean() * worth, worth)])
+        assert worth < 150  # pairs of 20 people
+        assert result.conditions["intervals"] == "95 %, Clopper-Pearson, people as the unit"
 
     def test_complaints(self) -> None:
         pairs = Pairs("mine", ["a/1", "a/1", "b/1", "b/1"], ["a/2", "b/1", "b/2", "a/2"], [1, 0, 1, 0], 2)
@@ -162,7 +170,7 @@ class TestFairness:
         assert by_table.names == ["0", "1"]
         with pytest.raises(UnknownNameError, match="'regoin'; did you mean 'region'"):
             open_protocol(Evaluation(protocol="fairness", arguments={"column": "regoin"}, **given))
-        with pytest.raises(DataError, match="protocol fairness needs faces and column"):
+        with pytest.raises(UsageError, match="protocol fairness needs faces and column"):
             open_protocol(Evaluation(protocol="fairness", **given))
 
 

@@ -14,6 +14,7 @@ from hyperarc.errors import HyperArcError, UnknownNameError
 from hyperarc.geometry import unit
 from hyperarc.heads.head import create_head
 from hyperarc.heads.prototypes import HardPrototypes, neighbors
+from hyperarc.heads.shard import Shard
 
 
 def centers(classes: int, sub_centers: int, dim: int, seed: int = 0) -> Tensor:
@@ -31,7 +32,7 @@ def similarity(weight: Tensor) -> Tensor:
 def test_neighbors_are_the_most_similar_classes(sub_centers: int, memory_mb: float) -> None:
     weight = centers(20, sub_centers, 6)
     expected = similarity(weight).fill_diagonal_(-2).topk(5, dim=1).indices
-    assert torch.equal(neighbors(weight, 5, memory_mb), expected)
+    assert torch.equal(neighbors(Shard.whole(weight), 5, memory_mb), expected)
 
 
 def queue_by_loop(mining: HardPrototypes, batch: tuple[Tensor, ...], weight: Tensor) -> list[list[int]]:
@@ -60,12 +61,12 @@ def test_queues_follow_the_mistakes(seed: int, queue: int, threshold: float) -> 
     mining = HardPrototypes(9, queue=queue, threshold=threshold)
     for _ in range(3):
         labels = torch.randint(9, (7,), generator=generator)
-        mining.select(labels, weight)
+        mining.select(labels, Shard.whole(weight))
         cosine = torch.rand(7, 9, generator=generator) * 2 - 1
         target = cosine.gather(1, labels[:, None])[:, 0]
         nearest, nearest_class = cosine.scatter(1, labels[:, None], -2.0).topk(queue, dim=1)
         expected = queue_by_loop(mining, (labels, target, nearest, nearest_class), weight)
-        mining.observe(labels, target, nearest, nearest_class, weight)
+        mining.observe(labels, target, nearest, nearest_class, Shard.whole(weight))
         got = [[int(c) for c in row if c >= 0] for row in mining.queues]
         assert got == expected
 
@@ -76,9 +77,9 @@ def test_queues_are_made_once_or_again_or_never() -> None:
         mining = HardPrototypes(12, queue=3, refresh_every=refresh_every)
         for step in range(5):
             mining.queues.fill_(-1)
-            mining.select(labels, weight)
+            mining.select(labels, Shard.whole(weight))
             assert bool((mining.queues >= 0).all()) == (step in searched)
-            mining.observe(labels, torch.ones(2), torch.zeros(2, 3), torch.full((2, 3), 5), weight)
+            mining.observe(labels, torch.ones(2), torch.zeros(2, 3), torch.full((2, 3), 5), Shard.whole(weight))
 
 
 def test_a_rising_threshold_empties_the_queues() -> None:
@@ -88,8 +89,8 @@ def test_a_rising_threshold_empties_the_queues() -> None:
     swept, thresholds = [], []
     for _ in range(12):
         thresholds.append(mining.threshold)
-        mining.select(labels, weight)
-        mining.observe(labels, torch.ones(40), torch.zeros(40, 1), torch.zeros(40, 1).long(), weight)
+        mining.select(labels, Shard.whole(weight))
+        mining.observe(labels, torch.ones(40), torch.zeros(40, 1), torch.zeros(40, 1).long(), Shard.whole(weight))
         swept.append(int((mining.queues >= 0).sum()))
     assert thresholds[:2] == pytest.approx([0.0, 0.09])
     assert thresholds[-1] == pytest.approx(0.9)
@@ -104,7 +105,7 @@ def test_a_step_sweeps_over_the_batch_and_its_queues(sub_centers: int) -> None:
     )
     embeddings, labels = torch.randn(6, 8), torch.tensor([3, 3, 9, 39, 0, 1])
     weight = head.centers.weight.detach()
-    expected = sorted({*labels.tolist(), *neighbors(weight, 3)[labels].flatten().tolist()})
+    expected = sorted({*labels.tolist(), *neighbors(Shard.whole(weight), 3)[labels].flatten().tolist()})
     logits = head.logits(embeddings, labels)[:, expected]
     loss = nn.functional.cross_entropy(logits, torch.searchsorted(torch.tensor(expected), labels))
     out = head(embeddings, labels)

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hyperarc.errors import DataError
+from hyperarc.errors import DataError, UsageError
 from hyperarc.purification import copies
 from hyperarc.purification.centers import PersonCenters, joined, person_centers
 from hyperarc.purification.copies import near_copies
@@ -291,5 +291,5 @@ def test_people_have_names_or_centers_of_one_length() -> None:
         People()
     with pytest.raises(DataError, match="got 1 and 2"):
         People(["ann"], PersonCenters(np.eye(2, dtype=np.float32), np.ones(2, np.int64)))
-    with pytest.raises(DataError, match=r"expected a cosine in -1\.\.1, got 1\.5"):
+    with pytest.raises(UsageError, match=r"expected a cosine in -1\.\.1, got 1\.5"):
         same_people(People(centers=PersonCenters(np.eye(2, dtype=np.float32), np.ones(2, np.int64))), cosine=1.5)

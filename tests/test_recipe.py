@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from hyperarc.errors import RecipeError, UnknownNameError
+from hyperarc.errors import RecipeError, UnknownNameError, UsageError
 from hyperarc.recipe import Data, DrawnData, Recipe
 from hyperarc.recipe.file import MAX_RECIPE_BYTES, expand_path, load_recipe, parse_recipe, recipe_names
 
@@ -22,7 +22,7 @@ def write(folder: Path, text: str | bytes, name: str = "mine.yaml") -> str:
 
 
 def complaint(name_or_path: str, *overrides: str) -> str:
-    with pytest.raises(RecipeError) as caught:
+    with pytest.raises((RecipeError, UsageError)) as caught:
         load_recipe(name_or_path, overrides)
     text = str(caught.value)
     assert "\n" not in text
@@ -144,7 +144,8 @@ def test_unknown_keys_in_a_file_are_all_told_of(tmp_path: Path) -> None:
         ("optimizer.lr=.inf", "optimizer.lr: "),
         ("schedule.epochs=.inf", "schedule.epochs: "),
         ("head.sample_rate=1.5", "head.sample_rate: "),
-        ("data.drawn.flip_rate=2", "data.drawn.flip_rate: "),
+        ("data.noise.flips=2", "data.noise.flips: "),
+        ("data.noise={flips: 0.6, strangers: 0.5}", "flips and strangers are more than all faces: 0.6 + 0.5"),
         ("training.precision=fp8", "training.precision: "),
         ("schedule.warmup_epochs=99", "schedule: warmup_epochs must be fewer than epochs"),
         ("schedule.kind=step", "schedule: a step schedule needs milestones"),

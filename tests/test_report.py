@@ -19,6 +19,7 @@ from hyperarc.report import (
     Curve,
     Histogram,
     Listing,
+    Panel,
     Plot,
     ProtocolFacts,
     Report,
@@ -26,13 +27,16 @@ from hyperarc.report import (
     Strip,
     Table,
     Tile,
-    accuracy_bars,
+    Value,
     angle_histogram,
+    angle_ridges,
     conditions_table,
     contact_sheet,
     det_curve,
     faces_section,
+    hardest_strips,
     histograms,
+    interval_panels,
     pair_tile,
     percent,
     protocol_section,
@@ -107,10 +111,10 @@ def page() -> str:
     facts = ProtocolFacts(
         name=NASTY,
         curves=[drawn_curve(NASTY)],
-        angles=Angles([20.0, 35.0], [85.0, 95.0], threshold_deg=60.0),
-        rates=[("Accuracy", percent(0.9923), NASTY)],
-        hardest_impostor=[pair_tile(drawn_face(1), drawn_face(2), 0.4, (NASTY, "b/1"), same=False)],
-        conditions={"data": NASTY, "pairs": 6000, "absent_faces": 0},
+        angles={NASTY: Angles([20.0, 35.0], [85.0, 95.0], threshold_deg=60.0)},
+        rates=Table((), [("Accuracy", Value(percent(0.9923), NASTY, "best"), NASTY)]),
+        strips=hardest_strips([pair_tile(drawn_face(1), drawn_face(2), 0.4, (NASTY, "b/1"), same=False)], [], NASTY),
+        conditions=[conditions_table({"data": NASTY, "pairs": 6000, "absent_faces": 0})],
     )
     numbers = Table(("Name", "Value"), [("loss", math.nan), ("far", math.inf), ("faces", 13233), ("none", None)])
     return render_report(
@@ -244,9 +248,23 @@ class TestFigures:
         assert len(training_curves({"run": rows}).axes) == 1
         assert len(training_curves({"a": drawn_rows(), "b": rows}).axes) == 4
 
-    def test_bars_cope_with_missing_protocols(self) -> None:
-        figure = accuracy_bars({"a": {"LFW": (0.99, 0.003)}, "b": {"CFP-FP": (1.0, 0.0)}})
-        assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == ["LFW", "CFP-FP"]
+    def test_panels_name_their_models_once(self) -> None:
+        values = {"a": (0.99, 0.98, 0.995), "b": (1.0, None, None)}
+        figure = interval_panels([Panel(f"P{n}", values, ["b"]) for n in range(4)])
+        assert [axes.get_title(loc="left") for axes in figure.axes] == ["P0", "P1", "P2", "P3"]
+        named = [[text.get_text() for text in axes.get_yticklabels()] for axes in figure.axes]
+        assert named == [["a", "b"], ["", ""], ["", ""], ["a", "b"]]
+        low, high = figure.axes[0].get_xlim()
+        assert low < 0.98
+        assert high > 1.0
+
+    def test_ridges_bear_their_models_names(self) -> None:
+        figure = angle_ridges({"a": ([10.0, 20.0], [90.0], 70.0), "b": ([30.0], [80.0], None)})
+        assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == ["a", "b"]
+
+    def test_seven_runs_look_different(self) -> None:
+        lines = roc_curve([drawn_curve(str(n)) for n in range(12)]).axes[0].get_lines()
+        assert len({(line.get_color(), str(line.get_linestyle())) for line in lines}) == 12
 
     def test_running_mean_equals_a_loop(self) -> None:
         values = np.random.default_rng(0).normal(size=23)
@@ -262,7 +280,9 @@ class TestFigures:
             (lambda: angle_histogram([20.0], [190.0]), "Two people"),
             (lambda: training_curves({}), "no row"),
             (lambda: training_curves({"a": [{"loss": 1.0}]}), "no step"),
-            (lambda: accuracy_bars({}), "at least one run"),
+            (lambda: interval_panels([]), "at least one panel"),
+            (lambda: angle_ridges({}), "at least one model"),
+            (lambda: Table(("a", "b"), [], groups=[("x", 1)]), "groups over other than 2 columns"),
         ]
         for draw, words in bad:
             with pytest.raises(DataError, match=words):

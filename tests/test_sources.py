@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import pickle
+import shutil
 import zipfile
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -93,6 +96,29 @@ def check_people(source: Source) -> None:
 
 def test_folder(folder: Path) -> None:
     check_people(open_source(folder))
+
+
+def test_folders_that_cannot_be_listed_are_told_as_such(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scandir = os.scandir
+
+    def closed(path: Any) -> Any:
+        if not isinstance(path, int) and Path(path).name in ("ann", "dora"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    for name in ("bob", "carl"):
+        shutil.rmtree(next(folder.rglob(name)))
+    (folder / "carl").mkdir()
+    shutil.copytree(folder / "ann", folder / "eve")
+    monkeypatch.setattr("hyperarc.data.formats.folder_source.os.scandir", closed)
+    found = {f.what: f.names for f in FolderSource(folder).scan().findings}
+    assert found["folders that cannot be listed (Permission denied) skipped"] == ("ann", "train/dora")
+    assert found["people without faces"] == ("carl",)
+    (folder / "loose.png").unlink()
+    for face in (folder / "eve").iterdir():
+        face.unlink()
+    with pytest.raises(DataError, match=r"but no jpg.*; 2 folders cannot be listed; see who may read them"):
+        FolderSource(folder).scan()
 
 
 def test_zip(packed: Path) -> None:

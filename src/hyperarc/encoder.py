@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hyperarc.contract import Contract
-from hyperarc.errors import DataError, HyperArcError
+from hyperarc.errors import DataError, HyperArcError, UsageError
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Encoder:
             self.device = torch.device(device)
         except RuntimeError as error:  # torch's own message lists twenty kinds that HyperArc never runs on
             what = "the device cannot be used: no such kind"
-            raise HyperArcError(what, where=f"device {device}", mend="use cpu, cuda, cuda:1 ...") from error
+            raise UsageError(what, where=f"device {device}", mend="use cpu, cuda, cuda:1 ...") from error
         try:
             self.backbone = backbone.to(self.device)
         except (RuntimeError, AssertionError, NotImplementedError) as error:

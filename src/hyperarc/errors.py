@@ -1,7 +1,7 @@
 """Errors that a user can mend.
 
 Every message says what was expected, what came, where, and how to mend it. The command line prints such an error
-as one paragraph and ends with code 1, of an unknown name with 2; anything else that escapes is a defect of HyperArc and
+as one paragraph and ends with code 1, of wrong usage with 2; anything else that escapes is a defect of HyperArc and
 keeps its traceback.
 """
 
@@ -31,7 +31,14 @@ class HyperArcError(Exception):
         super().__init__(text if mend is None else f"{text}; {mend}")
 
 
-class UnknownNameError(HyperArcError):
+class UsageError(HyperArcError):
+    """Wrong usage: a value outside its range, something that is missing or not wanted, options that exclude each other.
+
+    What is well asked for and cannot be had, such as a file that is gone or a device that is not there, is none.
+    """
+
+
+class UnknownNameError(UsageError):
     """A name that nothing answers to; the message lists the nearest known ones."""
 
 

@@ -15,7 +15,7 @@ from importlib import metadata
 from numbers import Integral, Real
 from typing import Generic, TypeVar
 
-from hyperarc.errors import HyperArcError, unknown_name
+from hyperarc.errors import HyperArcError, UsageError, unknown_name
 
 T = TypeVar("T")
 
@@ -89,7 +89,7 @@ class Registry(Generic[T]):
                 continue
             if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
                 what = f"argument {argument} of {self.kind} {name!r}"
-                raise HyperArcError(f"{what} must be {_WORDS[asked]}, got {value!r}")
+                raise UsageError(f"{what} must be {_WORDS[asked]}, got {value!r}")
 
     def _parameters(self, name: str, base: Callable[..., object]) -> dict[str, inspect.Parameter]:
         own = dict(inspect.signature(self.get(name)).parameters)  # type: ignore[arg-type]

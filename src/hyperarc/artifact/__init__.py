@@ -11,12 +11,15 @@ from hyperarc.artifact.artifact import (
     save_artifact,
     save_onnx_artifact,
 )
+from hyperarc.artifact.calibration import CALIBRATION, Calibration
 from hyperarc.artifact.card import LIBRARIES, Card
 
 __all__ = [
+    "CALIBRATION",
     "LIBRARIES",
     "MODEL",
     "Artifact",
+    "Calibration",
     "Card",
     "build_backbone",
     "build_head",

@@ -6,6 +6,7 @@
     card.md               data, counts, licence, metrics, seed and library versions
     head.safetensors      centers and margin state, kept for fine-tuning and purification
     people.txt            who the centers are, one person a line, in label order
+    calibration.json      thresholds and probabilities, once ``hyperarc calibrate`` has measured them
 
 One imported from an ONNX file holds model.onnx instead of the weights, and neither recipe nor head:
 
@@ -19,25 +20,28 @@ Nothing in it is pickled, so that reading a stranger's artifact runs none of the
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from pydantic import ValidationError
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
+from hyperarc.artifact.calibration import Calibration, read_calibration
 from hyperarc.artifact.card import Card, card_text, onnx_card_text
 from hyperarc.artifact.onnx_backbone import OnnxBackbone
 from hyperarc.artifact.onnx_graph import OnnxGraph, parse_graph
+from hyperarc.artifact.tensor_file import in_order, write_tensors
 from hyperarc.backbones import create_backbone
 from hyperarc.contract import Contract
 from hyperarc.encoder import Encoder
 from hyperarc.errors import ArtifactError
 from hyperarc.files import write_beside
 from hyperarc.heads.head import Head, create_head
+from hyperarc.parallel import rank, stream
 from hyperarc.recipe import Recipe
 from hyperarc.recipe.file import load_recipe
 
@@ -93,9 +97,30 @@ class Artifact:
         _load(head, self.path / "head.safetensors")
         return head.eval()
 
+    def load_head(self, head: Head) -> None:
+        """Give a head of the same recipe and people the trained weights; one that holds some classes gets theirs."""
+        path, cut = self.path / "head.safetensors", head.centers.cut
+        try:
+            with safe_open(path, framework="pt") as file:
+                state = {
+                    name: file.get_slice(name)[cut.first : cut.last] if name in head.sharded else file.get_tensor(name)
+                    for name in file.keys()  # noqa: SIM118
+                }
+        except (SafetensorError, OSError) as error:
+            raise ArtifactError(f"damaged: {error}", where=path, mend="copy it again from where it came") from error
+        head.load_state_dict(state)
+
     def people(self) -> list[str]:
         """The persons of the centers, in label order."""
         return _text(self.path / "people.txt").splitlines()
+
+    def calibration(self) -> Calibration:
+        """Thresholds and probabilities as ``hyperarc calibrate`` measured them.
+
+        Raises:
+            ArtifactError: never calibrated, or the file is damaged. ContractError: it is of other embeddings.
+        """
+        return read_calibration(self.path, self.contract)
 
     def encoder(self, *, device: torch.device | str = "cpu", batch_size: int = 32) -> Encoder:
         """The backbone with its contract, ready to embed."""
@@ -103,9 +128,8 @@ class Artifact:
 
     def _onnx_backbone(self) -> OnnxBackbone:
         path, contract = self.path / MODEL, self.contract
-        backbone = OnnxBackbone(
-            parse_graph(_content(path, contract.model), path), size=(contract.height, contract.width)
-        )
+        graph = parse_graph(_content(path, contract.model), path)
+        backbone = OnnxBackbone(graph, size=(contract.height, contract.width))
         if backbone.embedding_dim != contract.embedding_dim:
             raise ArtifactError(
                 f"contract.json says {contract.embedding_dim} values an embedding, it returns {backbone.embedding_dim}",
@@ -121,19 +145,16 @@ def build_backbone(recipe: Recipe) -> nn.Module:
     return create_backbone(section.name, embedding_dim=section.embedding_dim, **section.arguments)
 
 
-def build_head(recipe: Recipe, people: int) -> Head:
-    """The recipe's head for so many people, with fresh centers."""
+def build_head(recipe: Recipe, people: int, *, sharded: bool = False) -> Head:
+    """The recipe's head for so many people, with fresh centers; with ``sharded`` those of this process alone."""
     section = recipe.head
     return create_head(
         section.margin,
         num_classes=people,
         embedding_dim=recipe.backbone.embedding_dim,
-        sub_centers=section.sub_centers,
-        sample_rate=section.sample_rate,
-        prototypes=None if section.prototypes is None else section.prototypes.model_dump(),
         seed=recipe.seed,
-        memory_mb=section.memory_mb,
-        auxiliary=section.auxiliary,
+        sharded=sharded,
+        **section.model_dump(exclude={"margin", "arguments"}),
         **section.arguments,
     )
 
@@ -141,13 +162,20 @@ def build_head(recipe: Recipe, people: int) -> Head:
 def save_artifact(
     path: Path, backbone: nn.Module, head: Head, recipe: Recipe, people: Sequence[str], card: Card
 ) -> Contract:
-    """Write an artifact folder, whole or not at all, and return its contract."""
+    """Write an artifact folder, whole or not at all, and return its contract.
+
+    Of several processes the first writes; the others, which call this too, send it the rows of their classes.
+    """
     weights = save(_state(backbone))
     contract = _contract(weights, recipe)
+    if rank() > 0:
+        for _ in _head_blocks(head):
+            pass
+        return contract
     with write_beside(path) as folder:
         folder.mkdir()
         (folder / "weights.safetensors").write_bytes(weights)
-        (folder / "head.safetensors").write_bytes(save(_state(head)))
+        write_tensors(folder / "head.safetensors", _head_shapes(head), _head_blocks(head))
         (folder / "contract.json").write_text(contract.model_dump_json(indent=2) + "\n", encoding="utf-8")
         (folder / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
         (folder / "people.txt").write_text("".join(f"{' '.join(p.split())}\n" for p in people), encoding="utf-8")
@@ -211,6 +239,23 @@ def _contract(weights: bytes, recipe: Recipe) -> Contract:
 
 def _state(module: nn.Module) -> dict[str, Tensor]:
     return {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
+
+
+def _head_shapes(head: Head) -> dict[str, Tensor]:
+    """The tensors of a whole head without their contents."""
+    shapes = {name: tensor.to("meta") for name, tensor in head.state_dict().items()}
+    classes = head.centers.cut.classes
+    return shapes | {n: shapes[n].new_empty(classes, *shapes[n].shape[1:]) for n in head.sharded & shapes.keys()}
+
+
+def _head_blocks(head: Head) -> Iterator[Tensor]:
+    """The contents of a whole head's tensors, block by block, in the order of :func:`write_tensors`."""
+    state, shared = head.state_dict(), not head.centers.cut.whole
+    for name in in_order(state):
+        if shared and name in head.sharded:
+            yield from stream(state[name])
+        elif rank() == 0:
+            yield state[name].detach().cpu()
 
 
 def _content(path: Path, digest: str = "") -> bytes:

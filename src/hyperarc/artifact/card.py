@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 import platform
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
+from pathlib import Path
 
 import yaml
 
+from hyperarc.artifact.calibration import Calibration
 from hyperarc.contract import Contract
+from hyperarc.files import write_beside
 from hyperarc.recipe import Recipe
 
+_HEADING = "## Calibration"
 LIBRARIES = ("hyperarc", "torch", "numpy", "safetensors", "pillow")
 
 
@@ -61,6 +66,32 @@ def onnx_card_text(name: str, contract: Contract, facts: Mapping[str, object]) -
         f"{front}\n# {name}\n\nImported from {facts['source']}; contract `{contract.digest}`. "
         "Color order, mean, std and template are what the importer stated; a wrong one costs accuracy quietly.\n\n"
         f"Licence: {facts['licence']}. Judge the model on your own people before you rely on it.\n"
+    )
+
+
+def write_calibrated_card(path: Path, calibration: Calibration) -> None:
+    """Add the thresholds to the card, in place of those that an earlier calibration left there; no card, no section."""
+    if not path.is_file():
+        return
+    text = path.read_text(encoding="utf-8")
+    text = re.sub(rf"\n{_HEADING}\n.*?(?=\n## |\Z)", "", text, flags=re.DOTALL).rstrip("\n")
+    with write_beside(path) as beside:
+        beside.write_text(f"{text}\n\n{_calibration_text(calibration)}", encoding="utf-8")
+
+
+def _calibration_text(calibration: Calibration) -> str:
+    told = calibration.conditions
+    rows = "".join(
+        f"| {one.target:g} | {one.threshold.cosine:.4f} | {one.threshold.angle_deg:.2f}° | "
+        f"{one.far.text(percent=False)} | {one.tar.text()} | {one.standing} |\n"
+        for one in calibration.fars
+        if one.supported and one.threshold is not None
+    )
+    return (
+        f"{_HEADING}\n\nBy {told.get('list')} on {told.get('data')}, thresholds from {told.get('thresholds_from')}; "
+        "`calibration.json` holds all of it. Intervals (95 %) take people as the unit. Thresholds hold for faces like "
+        "these, not for others.\n\n"
+        f"| FAR | cosine | angle | FAR reached | TAR | |\n|---|---|---|---|---|---|\n{rows}"
     )
 
 

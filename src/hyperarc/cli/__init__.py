@@ -12,10 +12,16 @@ from typing import Annotated
 
 import typer
 
+from hyperarc import __version__
+from hyperarc.cli.angles import angles
+from hyperarc.cli.calibration import calibrate
+from hyperarc.cli.evaluation import evaluate
 from hyperarc.cli.faces import align, check, overlap, pack, unpack
+from hyperarc.cli.judging import count
 from hyperarc.cli.options import Json, Quiet
 from hyperarc.cli.options import print_result as _print
-from hyperarc.errors import HyperArcError, UnknownNameError
+from hyperarc.cli.purify import purify
+from hyperarc.errors import HyperArcError, UsageError
 
 app = typer.Typer(
     help="Margin-based face recognition: train, judge and use embeddings of the ArcFace family.",
@@ -23,6 +29,22 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+def _tell_version(asked: bool) -> None:
+    if asked:
+        print(f"hyperarc {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_tell_version, help="Print the version and end.")
+    ] = False,
+) -> None:
+    """What stands before a command."""
+
 
 Overrides = Annotated[list[str] | None, typer.Argument(help="key=value changes, such as head.margin=cosface.")]
 Triple = tuple[float, float, float]
@@ -52,6 +74,10 @@ def train(
     run: Annotated[Path | None, typer.Option(help="Run folder; default runs/RECIPE.")] = None,
     resume: Annotated[str | None, typer.Option(help="'auto' for the newest checkpoint, or a checkpoint file.")] = None,
     from_: Annotated[Path | None, typer.Option("--from", help="Artifact to fine-tune.")] = None,
+    estimate: Annotated[bool, typer.Option("--estimate", help="Do not train: tell what memory it would take.")] = False,
+    people: Annotated[int | None, typer.Option(help="With --estimate: so many, instead of the data's.")] = None,
+    processes: Annotated[int | None, typer.Option(help="With --estimate: that train together.")] = None,
+    memory_gb: Annotated[float | None, typer.Option(help="With --estimate: GiB that a process may hold.")] = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -65,9 +91,17 @@ def train(
     content = load_recipe(recipe, overrides or [])
     folder = run or Path("runs") / content.name
     show = Show(quiet=quiet)
+    if estimate:
+        from hyperarc.commands.estimate import Planned, estimate_text, estimate_training
+
+        told = estimate_training(content, Planned(people, processes, memory_gb), show)
+        _print(told, estimate_text(told), as_json)
+        return
     trained = run_train(content, folder, Start(resume, from_), show)
     if not trained.finished:
         raise typer.Exit(130)
+    if not trained.leads:
+        return
     title = f"HyperArc: {content.name}"
     report = report_runs(title, content.description, {content.name: trained}, folder / "report.html")
     lines = [f"{judgement.result.name}: {judgement.headline()}" for judgement in trained.judgements]
@@ -76,33 +110,6 @@ def train(
         "\n".join([*lines, f"artifact {folder / 'artifact'}", f"report   {report}"]),
         as_json,
     )
-
-
-@app.command()
-def evaluate(
-    artifact: Annotated[Path, typer.Argument(help="Artifact folder.")],
-    protocol: Annotated[str, typer.Option(help="lfw, cfp_fp, ijbc, megaface, folder ...; docs/judging.md lists all.")],
-    arguments: Annotated[list[str] | None, typer.Argument(help="The protocol's own, such as norm=false.")] = None,
-    data: Annotated[str | None, typer.Option(help="Folder, zip or .rec of aligned faces, or a .bin.")] = None,
-    pairs: Annotated[
-        str | None, typer.Option("--pairs", "--protocol-files", help="The protocol's own files; a .bin needs none.")
-    ] = None,
-    out: Annotated[Path | None, typer.Option(help="Where the report goes; default beside the artifact.")] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ...")] = "cpu",
-    as_json: Json = False,
-    quiet: Quiet = False,
-) -> None:
-    """Judge an artifact by a protocol and write a report."""
-    from hyperarc.commands.evaluate import evaluate as run_evaluate
-    from hyperarc.commands.report import report_judgement
-    from hyperarc.commands.show import Show
-    from hyperarc.recipe.file import read_values
-
-    asked = {"protocol": protocol, "faces": data, "pairs": pairs, "arguments": read_values(arguments or [])}
-    judgement = run_evaluate(artifact, asked, device, Show(quiet=quiet))
-    name = "" if artifact.name == "artifact" else f"{artifact.name}-"
-    report = report_judgement(judgement, out or artifact.parent / f"evaluation-{name}{protocol}.html")
-    _print(judgement.result.as_dict(), f"{judgement.result.name}: {judgement.headline()}\nreport {report}", as_json)
 
 
 @app.command()
@@ -172,19 +179,19 @@ def plots(
     _print({"figures": figures}, "\n".join(path for paths in figures.values() for path in paths), as_json)
 
 
-for command in (align, check, overlap, pack, unpack):
+for command in (evaluate, align, angles, calibrate, check, count, overlap, pack, purify, unpack):
     app.command()(command)
 
 
 def main() -> None:
-    """Run the command line; an error that the user can mend is one paragraph and exit code 1, of a name 2."""
+    """Run the command line; an error that the user can mend is one paragraph and exit code 1, of wrong usage 2."""
     # Huge pages halve the time of large heads on CPU; torch reads the switch when it is loaded.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     try:
         app()
     except HyperArcError as error:
         print(f"hyperarc: {error}", file=sys.stderr)
-        sys.exit(2 if isinstance(error, UnknownNameError) else 1)
+        sys.exit(2 if isinstance(error, UsageError) else 1)
     except BrokenPipeError:
         sys.exit(1)
     except OSError as error:  # of files that no command expected to fail: no permission, a full disk behind a pipe

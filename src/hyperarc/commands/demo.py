@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from hyperarc.commands.evaluate import judge
+from hyperarc.commands.judgement import judge
 from hyperarc.commands.report import report_runs
 from hyperarc.commands.show import Show
 from hyperarc.commands.train import Start, Trained, train

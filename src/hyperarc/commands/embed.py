@@ -23,7 +23,7 @@ from hyperarc.data.face_set import FaceSet, open_faces
 from hyperarc.data.findings import finding
 from hyperarc.data.formats.embedding_files import ARRAY, PARQUET, Part, table_beside, write_array, write_parquet
 from hyperarc.encoder import Encoder
-from hyperarc.errors import DataError
+from hyperarc.errors import DataError, UsageError
 from hyperarc.files import flush, require_absent
 from hyperarc.unfinished import Unfinished, continue_work
 
@@ -68,13 +68,13 @@ def embed(data: Path, out: Path, job: Job, show: Show) -> dict[str, Any]:
     """Embed the kept faces of ``data`` into the file ``out``; the facts of what was done.
 
     Raises:
-        DataError: ``out`` is neither .parquet nor .npy, a face has another size than the contract's, none can be read,
-            or an embedding is not finite.
+        UsageError: ``out`` is neither .parquet nor .npy.
+        DataError: a face has another size than the contract's, none can be read, or an embedding is not finite.
         HyperArcError: ``out`` exists, or unfinished work on it was begun otherwise.
     """
     begun = time.monotonic()
     if out.suffix not in (PARQUET, ARRAY):
-        raise DataError(f"expected the name of a {PARQUET} or {ARRAY}", where=out, mend=f"call it {out.name}{PARQUET}")
+        raise UsageError(f"expected the name of a {PARQUET} or {ARRAY}", where=out, mend=f"call it {out.name}{PARQUET}")
     opened = open_faces(data)
     for found in opened.manifest.findings:
         show.note(str(found))

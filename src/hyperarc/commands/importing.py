@@ -17,7 +17,7 @@ from hyperarc.artifact.onnx_graph import read_graph
 from hyperarc.commands.show import Show
 from hyperarc.contract import CONVENTIONS, Contract
 from hyperarc.encoder import Encoder
-from hyperarc.errors import ArtifactError, HyperArcError, unknown_name
+from hyperarc.errors import ArtifactError, UsageError, unknown_name
 from hyperarc.faces.template import TEMPLATES
 from hyperarc.files import require_absent
 
@@ -75,7 +75,7 @@ def _pixels(stated: Stated) -> dict[str, Any]:
     pixels = {**convention, **{name: value for name, value in stated.pixels.items() if value is not None}}
     missing = [name for name in ("color", "mean", "std") if name not in pixels]
     if missing:
-        raise HyperArcError(
+        raise UsageError(
             f"an ONNX file does not say how it wants its pixels; not stated: {', '.join(missing)}",
             mend=f"give --like {'|'.join(CONVENTIONS)}, or --color, --mean and --std as its authors trained it",
         )
@@ -87,7 +87,7 @@ def _size(size: tuple[int | None, int | None]) -> tuple[int, int] | None:
     if height is None and width is None:
         return None
     if height is None or width is None:
-        raise HyperArcError("expected both or neither of --height and --width")
+        raise UsageError("expected both or neither of --height and --width")
     return height, width
 
 
@@ -100,9 +100,9 @@ def _contract(backbone: OnnxBackbone, pixels: Mapping[str, Any], path: Path) -> 
         contract = Contract.model_validate({**pixels, "template": template, **size})
     except ValidationError as error:
         problem = error.errors()[0]
-        raise HyperArcError(f"--{problem['loc'][0]}: {problem['msg']}", where=path) from None
+        raise UsageError(f"--{problem['loc'][0]}: {problem['msg']}", where=path) from None
     if not np.isfinite([*contract.mean, *contract.std]).all() or min(contract.std) <= 0:
-        raise HyperArcError(f"expected finite means and positive stds, got {contract.mean}, {contract.std}", where=path)
+        raise UsageError(f"expected finite means and positive stds, got {contract.mean}, {contract.std}", where=path)
     return contract
 
 
@@ -111,7 +111,7 @@ def _template(backbone: OnnxBackbone) -> str:
     for name, template in TEMPLATES.items():
         if backbone.height * template.width == backbone.width * template.height:
             return name
-    raise HyperArcError(
+    raise UsageError(
         f"no template has the shape {backbone.width}x{backbone.height}", mend=f"give --template {'|'.join(TEMPLATES)}"
     )
 

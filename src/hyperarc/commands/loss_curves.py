@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hyperarc.heads.auxiliary import create_auxiliary
+from hyperarc.heads.shard import Cut, Shard
 from hyperarc.margins import Margin, create_margin
 
 PEOPLE, DIM = 1000, 512
@@ -162,10 +163,10 @@ def auxiliary(name: str, theta_deg: Floats) -> tuple[Floats, Floats]:
 
     def value(apart: float, off: float) -> float:
         samples = _on_circle(torch.cat([off + around[0], apart + around[1]]))
-        return float(loss(samples, labels, _on_circle(torch.tensor([0.0, apart]).double())[:, None]))
+        return float(loss(samples, labels, Shard.whole(_on_circle(torch.tensor([0.0, apart]).double())[:, None])))
 
     def settle(apart: float) -> None:
-        loss.for_classes(2, 2)
+        loss.for_classes(Cut.of(2), 2)
         loss.train()
         for _ in range(25 if list(loss.buffers()) else 0):  # running centers come to rest
             value(apart, 0.0)

@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from hyperarc.commands.evaluate import evaluation_of, rows_by_key
+from hyperarc.commands.evaluate import evaluation_of
 from hyperarc.commands.show import Show
 from hyperarc.data.face_set import open_faces
 from hyperarc.data.formats.pair_pack import write_pair_pack
 from hyperarc.data.packing import Packing, one_size, pack
-from hyperarc.errors import DataError
+from hyperarc.errors import DataError, UsageError
 from hyperarc.files import require_absent
+from hyperarc.protocols.face_rows import rows_by_key
 from hyperarc.protocols.pair_lists import Pairs
 from hyperarc.protocols.protocol import open_protocol
 
@@ -27,9 +28,9 @@ def pack_faces(source: str | Path, target: Path, show: Show, packing: Packing) -
     require_absent(target)
     if packing.kind == "rec" and target.suffix in (PACK, ".rec"):
         mend = "give --pairs" if target.suffix == PACK else "give a folder to make; it will hold train.rec"
-        raise DataError("expected the name of a folder", where=target, mend=mend)
+        raise UsageError("expected the name of a folder", where=target, mend=mend)
     if packing.shards and target.suffix in _KINDS:
-        raise DataError("expected the name of a folder for shards", where=target, mend=f"call it {target.stem}")
+        raise UsageError("expected the name of a folder for shards", where=target, mend=f"call it {target.stem}")
     done = pack(open_faces(source), target, packing, show.progress)
     for found in done.findings:
         show.note(str(found))
@@ -54,11 +55,11 @@ def pack_pairs(protocol: Mapping[str, str | None], target: Path, show: Show) -> 
     """Pack the pairs of a protocol given as the fields of a recipe's evaluation; the facts of what was done."""
     require_absent(target)
     if target.suffix != PACK:
-        raise DataError(f"expected the name of a {PACK} for pairs", where=target, mend=f"call it {target.name}{PACK}")
+        raise UsageError(f"expected the name of a {PACK} for pairs", where=target, mend=f"call it {target.name}{PACK}")
     judged, faces = open_protocol(evaluation_of(protocol))
     pairs = judged.pairs
     if pairs is None:
-        raise DataError(f"protocol {judged.name} is no list of pairs of faces", mend="give one that is, such as lfw")
+        raise UsageError(f"protocol {judged.name} is no list of pairs of faces", mend="give one that is, such as lfw")
     row_of = rows_by_key(faces)
     absent = [key for key in pairs.faces() if key not in row_of]
     if absent:

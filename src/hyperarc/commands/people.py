@@ -16,7 +16,7 @@ from hyperarc.encoder import Encoder
 from hyperarc.faces.image import Pixels
 from hyperarc.purification.centers import PersonCenters, joined, person_centers, spread_faces
 
-_PART = 4096  # faces whose embeddings are held at a time, rounded up to whole people
+PART = 4096  # faces whose embeddings are held at a time, rounded up to whole people
 _THREADS = 2  # that decode ahead
 
 
@@ -60,7 +60,7 @@ def embed_people(
         tell(embedded, len(rows) - len(unreadable))
 
     parts, first = [], 0
-    for part in _parts(rows, faces.manifest.labels):
+    for part in whole_people(rows, faces.manifest.labels[rows], PART):
         read: list[int] = []
         vectors = encoder.embed_batches(_batches(faces, part, encoder, read, unreadable), advance).vectors
         last = int(faces.manifest.labels[part[-1]]) + 1
@@ -72,12 +72,19 @@ def embed_people(
     return EmbeddedPeople(joined(parts), embedded, found)
 
 
-def _parts(rows: npt.NDArray[np.int64], labels: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.int64]]:
-    """The rows in parts of whole people."""
-    ends = np.flatnonzero(np.diff(labels[rows], append=-1)) + 1
+def whole_people(
+    rows: npt.NDArray[np.int64], labels: npt.NDArray[np.integer], least: int
+) -> Iterator[npt.NDArray[np.int64]]:
+    """Rows in order of their labels, in parts of whole people: at least so many rows each, but for the last.
+
+    Example:
+        >>> [part.tolist() for part in whole_people(np.array([5, 6, 8, 2]), np.array([0, 0, 1, 2]), 2)]
+        [[5, 6], [8, 2]]
+    """
+    ends = np.flatnonzero(np.diff(labels, append=-1)) + 1
     start = 0
     for end in ends.tolist():
-        if end - start >= _PART or end == len(rows):
+        if end - start >= least or end == len(rows):
             yield rows[start:end]
             start = end
 

@@ -14,7 +14,7 @@ import torch
 from hyperarc.artifact import Artifact, build_backbone, build_head, contract_of, open_artifact, save_artifact
 from hyperarc.artifact.card import Card
 from hyperarc.commands.aligned import warn_unaligned
-from hyperarc.commands.evaluate import Judgement, judge_all
+from hyperarc.commands.judgement import Judgement, judge_all
 from hyperarc.commands.show import Show
 from hyperarc.contract import Contract
 from hyperarc.data.face_set import FaceSet
@@ -24,12 +24,15 @@ from hyperarc.encoder import Encoder
 from hyperarc.errors import CheckpointError, RecipeError
 from hyperarc.faces.augmentation.augmenter import open_augmenter
 from hyperarc.files import write_beside
+from hyperarc.heads.sweep import choose_precision, resolve
+from hyperarc.parallel import rank, together, world_size
 from hyperarc.protocols.protocol import check_evaluation
 from hyperarc.recipe import Recipe
-from hyperarc.training.checkpoint import Checkpoints
+from hyperarc.training.checkpoint import Checkpoints, recipe_digest
 from hyperarc.training.hardware import Hardware, choose_hardware
 from hyperarc.training.loop import Plan
 from hyperarc.training.loop import train as run_loop
+from hyperarc.training.processes import Launch, joined, own_stream, require_batches, require_same, require_shared_folder
 from hyperarc.training.schedule import rate_factor
 from hyperarc.training.state import TrainingState, make_state
 from hyperarc.training.teacher import open_teacher
@@ -59,6 +62,7 @@ class Trained:
         recipe, training_set: what it was trained by and on.
         judgements: of the finished model, in the recipe's order.
         facts: steps, seconds, people, faces and the like.
+        leads: whether this process is the one that writes and tells, the first of several.
     """
 
     folder: Path
@@ -67,6 +71,7 @@ class Trained:
     training_set: TrainingSet
     judgements: list[Judgement] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
+    leads: bool = True
 
     def results(self) -> list[dict[str, Any]]:
         """Every judgement as plain values."""
@@ -78,12 +83,28 @@ class Trained:
 
 
 def train(recipe: Recipe, folder: Path, start: Start, show: Show) -> Trained:
-    """Train ``recipe`` in ``folder``, from the beginning or from where it was stopped."""
+    """Train ``recipe`` in ``folder``, from the beginning or from where it was stopped.
+
+    Under torchrun all processes train together; started again after one was lost, they go on from the last checkpoint.
+    """
+    launch = Launch.of_environment()
+    if launch.restarts and start.resume is None:
+        start = replace(start, resume="auto")
+    with joined(recipe.training, launch):
+        done = _train(recipe, folder, start, show if launch.rank == 0 else Show(quiet=True))
+        together()
+    return replace(done, leads=launch.rank == 0)
+
+
+def _train(recipe: Recipe, folder: Path, start: Start, show: Show) -> Trained:
+    require_batches(recipe.training)
+    require_same({"recipe": recipe_digest(recipe), "version of torch": torch.__version__})
+    require_shared_folder(folder)
     checkpoints = Checkpoints(folder / "checkpoints", recipe, recipe.training.keep_checkpoints)
     checkpoint = _where_to_resume(folder, checkpoints, start.resume)
     for evaluation in recipe.evaluation:
         check_evaluation(evaluation)
-    hardware = choose_hardware(recipe.training)
+    hardware = choose_hardware(recipe.training, Launch.of_environment().local_rank)
     contract = Contract(embedding_dim=recipe.backbone.embedding_dim)
     teacher = open_teacher(recipe, contract, hardware)
     with show.progress("looking at faces") as progress:
@@ -96,6 +117,7 @@ def train(recipe: Recipe, folder: Path, start: Start, show: Show) -> Trained:
     if start.source is not None and checkpoint is None:
         show.note(_fine_tune_from(open_artifact(start.source), recipe, state, faces))
     checkpoints.data = faces.digest()
+    require_same({"faces": checkpoints.data})
     if teacher is not None:
         teacher.require_people(faces.kept.people)
         checkpoints.teacher = teacher.digest
@@ -103,12 +125,13 @@ def train(recipe: Recipe, folder: Path, start: Start, show: Show) -> Trained:
     if checkpoint is not None:
         checkpoints.load(checkpoint, state)
         show.note(f"resumed from {checkpoint.name}")
-    _write_beginning(folder, recipe, faces)
+    if rank() == 0:
+        _write_beginning(folder, recipe, faces)
     loader, plan = _loader_and_plan(recipe, faces, contract, hardware, state, _evaluator(folder, recipe, state, show))
     augmenter = open_augmenter(recipe.data.augmentation, recipe.seed, contract.template)
     plan = replace(plan, teacher=teacher, augmenter=augmenter)
     _tell(show, recipe, faces, hardware, state, plan)
-    watchers = open_watchers(folder, recipe, state.step)
+    watchers = open_watchers(folder, recipe, state.step) if rank() == 0 else []
     try:
         with show.steps(plan.total_steps, state.step, recipe.name) as bar:
             finished = run_loop(state, plan, loader, [*watchers, bar], checkpoints)
@@ -137,10 +160,15 @@ def _where_to_resume(folder: Path, checkpoints: Checkpoints, resume: str | None)
 
 
 def new_state(recipe: Recipe, people: int, hardware: Hardware) -> TrainingState:
-    """Backbone, head and optimizer of a recipe before the first step, the same for the same seed."""
+    """Backbone, head and optimizer of a recipe before the first step, the same for the same seed.
+
+    Of several processes each holds its part of the centers, and draws its own dropout.
+    """
     torch.manual_seed(recipe.seed)
-    backbone, head = build_backbone(recipe), build_head(recipe, people)
+    backbone, head = build_backbone(recipe), build_head(recipe, people, sharded=world_size() > 1)
     _require_same_groups(getattr(backbone, "groups", 0), getattr(head, "groups", 0), recipe)
+    if rank() > 0:
+        torch.manual_seed(own_stream(recipe.seed))
     return make_state(recipe, backbone, head, hardware)
 
 
@@ -169,7 +197,7 @@ def _fine_tune_from(artifact: Artifact, recipe: Recipe, state: TrainingState, fa
     if state.ema is not None:
         state.ema.module.load_state_dict(state.backbone.state_dict())
     if theirs.head == recipe.head and artifact.people() == list(faces.kept.people):
-        state.head.load_state_dict(artifact.head().state_dict())
+        artifact.load_head(state.head)
         return f"fine-tuning backbone and centers of {artifact.path}"
     return f"fine-tuning the backbone of {artifact.path}; fresh centers, as people or head differ"
 
@@ -178,6 +206,8 @@ def _write_beginning(folder: Path, recipe: Recipe, faces: TrainingSet) -> None:
     with write_beside(folder / "recipe.yaml") as path:
         path.write_text(recipe.to_yaml(), encoding="utf-8")
     faces.manifest.write(folder / "manifest.parquet")
+    if faces.truth is not None:
+        faces.truth.write(faces.manifest, folder / "truth.parquet")
 
 
 def _loader_and_plan(
@@ -201,6 +231,8 @@ def _loader_and_plan(
         flip=recipe.data.flip,
         cache_bytes=recipe.data.cache_mb << 20,
         pin_memory=hardware.device == "cuda",
+        rank=rank(),
+        world_size=world_size(),
     )
 
     def faces_of(batch: Batch) -> list[str]:
@@ -229,8 +261,12 @@ def _tell(
     show.note(
         f"{recipe.name}: {len(faces.kept):,} faces of {faces.kept.num_people:,} people, {plan.total_steps:,} steps of "
         f"{recipe.training.batch_size}, {recipe.backbone.name}, {recipe.head.margin}"
+        + (f", {world_size()} processes" if world_size() > 1 else "")
     )
     show.note("  ".join(f"{name} {value}" for name, value in hardware.facts().items()))
+    moved = ", centers updated in backward" if recipe.optimizer.update_in_backward else ""
+    sweep, precision = resolve(recipe.head.sweep, hardware.device), recipe.head.precision
+    show.note(f"sweep: {sweep}, {choose_precision(precision, hardware.device)}{moved}")
 
 
 def _encoder(recipe: Recipe, state: TrainingState) -> Encoder:
@@ -254,6 +290,7 @@ def _finish(
         "steps": state.step,
         "epochs": recipe.schedule.epochs,
         "batch_size": recipe.training.batch_size,
+        **({"processes": world_size()} if world_size() > 1 else {}),
         "cpu_s": round(state.cpu_s, 1),
         "wall": str(timedelta(seconds=round(state.wall_s))),
     } | hardware.facts()

@@ -136,14 +136,18 @@ class FaceSet:
         }
 
 
-def open_faces(path: str | Path, *, name: str | None = None, remote: bool = False) -> FaceSet:
+Faces = Path | FaceSet
+"""Where faces are, or a set of them that is open already."""
+
+
+def open_faces(path: str | Path | FaceSet, *, name: str | None = None, remote: bool = False) -> FaceSet:
     """The faces at ``path``: whatever :func:`open_source` opens, or a manifest with its marks.
 
     A manifest says where its sources were. One that is gone from there is looked for beside the manifest, so that a
     folder with both can be moved.
 
     Args:
-        path: what :func:`open_source` opens, or a manifest (``.parquet``).
+        path: what :func:`open_source` opens, or a manifest (``.parquet``); a set that is open already is returned.
         name: short name of the source; a manifest has names of its own.
         remote: whether a manifest may name addresses to read from; a given address is read from in any case.
 
@@ -159,6 +163,8 @@ def open_faces(path: str | Path, *, name: str | None = None, remote: bool = Fals
         >>> open_faces(folder / "faces.parquet").manifest.row(0).reason
         'doubtful'
     """
+    if isinstance(path, FaceSet):
+        return path
     place = Path(path)
     if place.suffix == MANIFEST and place.is_file() and not holds_faces(place):
         manifest = read_manifest(place)
@@ -189,11 +195,14 @@ def digest_of(manifest: Manifest) -> str:
 
 def _files_of(source: Source, manifest: Manifest) -> Iterator[Path]:
     """The files of a source on this machine: its pictures, or the file or folder of files that holds them."""
-    root, place = getattr(source, "root", None), Path(getattr(source, "path", ""))
+    root, path = getattr(source, "root", None), getattr(source, "path", None)
+    place = None if path is None else Path(path)
     if root is not None:
         rows = np.flatnonzero(manifest.column("source") == source.name)
         for start in range(0, len(rows), 65536):
             yield from (Path(root) / key for key in manifest.faces(rows[start : start + 65536]))
+    elif place is None:  # in memory
+        return
     elif place.is_dir():
         yield from sorted(path for path in place.iterdir() if path.is_file())
     elif place.is_file():

@@ -10,7 +10,7 @@ width      int32        pixels, 0 when unknown
 height     int32        pixels, 0 when unknown
 color      string       rgb; bgr when red and blue are exchanged in the file, and are put right on reading
 keep       bool         False: left out of training
-reason     string       why, empty when kept; several reasons are joined by `` | ``
+reason     string       why, several joined by `` | ``; empty when kept, but for the note ``renamed: was ann; ...``
 ========== ============ =============================================================================
 
 A manifest never changes: marking and relabelling return a new one that shares the columns left alone. Faces

@@ -1,4 +1,7 @@
-"""Reasons for leaving a face out: several are joined in one column, each ``"kind"`` or ``"kind: detail"``."""
+"""Reasons for leaving a face out: several are joined in one column, each ``"kind"`` or ``"kind: detail"``.
+
+``renamed: was ann; ...`` is a note, not a reason: it tells of a face that was given another name and leaves it in.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 JOINT = " | "
+RENAMED = "renamed"
 
 
 def adding(reason: str) -> Callable[[str], str]:
@@ -40,17 +43,27 @@ def kind_of(reason: str) -> str:
     return reason.partition(":")[0]
 
 
+def leaves_out(reasons: str) -> bool:
+    """Whether any of the joined reasons leaves a face out.
+
+    Example:
+        >>> leaves_out("renamed: was ann; moved"), leaves_out("blurred | renamed: was ann; moved")
+        (False, True)
+    """
+    return any(reason and kind_of(reason) != RENAMED for reason in reasons.split(JOINT))
+
+
 def changed_reasons(
     column: pa.DictionaryArray, change: Callable[[str], str], rows: npt.NDArray[np.bool_]
 ) -> tuple[pa.Array, npt.NDArray[np.bool_]]:
-    """The reasons with those of the masked rows changed, and where none is left."""
+    """The reasons with those of the masked rows changed, and where none is left that leaves a face out."""
     old: list[str] = column.dictionary.to_pylist()
     codes = np.asarray(column.indices.to_numpy(zero_copy_only=False), dtype=np.int32)
     # One change per distinct reason, not per row; new reasons follow the old ones in the dictionary.
     codes = np.where(rows, codes + len(old), codes).astype(np.int32)
-    merged = pa.DictionaryArray.from_arrays(pa.array(codes), pa.array(old + [change(r) for r in old], pa.string()))
-    reasons = merged.cast(pa.string())
-    return reasons, np.asarray(pc.equal(reasons, "").to_numpy(zero_copy_only=False), dtype=np.bool_)
+    every = old + [change(reason) for reason in old]
+    free = np.array([not leaves_out(reasons) for reasons in every], np.bool_)[codes]
+    return pa.DictionaryArray.from_arrays(pa.array(codes), pa.array(every, pa.string())).cast(pa.string()), free
 
 
 def add_by_group(

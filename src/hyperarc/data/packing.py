@@ -30,7 +30,7 @@ from hyperarc.data.formats.zip_writer import ZipWriter
 from hyperarc.data.manifest import Manifest, read_manifest
 from hyperarc.data.order import epoch_generator
 from hyperarc.data.verification import Progress, verify_faces
-from hyperarc.errors import DataError, UnknownNameError
+from hyperarc.errors import DataError, UnknownNameError, UsageError
 from hyperarc.faces.image import file_ending
 from hyperarc.unfinished import Unfinished, continue_work
 
@@ -66,11 +66,11 @@ class Packing:
         if self.kind not in KINDS:
             raise UnknownNameError(f"expected {', '.join(KINDS)}, got {self.kind!r}")
         if self.shards and self.kind not in SHARDED:
-            raise DataError(f"expected shards of {' or '.join(SHARDED)}, got {self.kind}", mend="leave the limits out")
+            raise UsageError(f"expected shards of {' or '.join(SHARDED)}, got {self.kind}", mend="leave the limits out")
         if self.kind == "rec" and (self.shuffle is not None or not self.verify):
-            raise DataError("a .rec is written person by person, of verified faces", mend="shuffle when training")
+            raise UsageError("a .rec is written person by person, of verified faces", mend="shuffle when training")
         if self.flat and self.kind != "rec":
-            raise DataError(f"only a .rec can be flat, got {self.kind}", mend="leave flat out")
+            raise UsageError(f"only a .rec can be flat, got {self.kind}", mend="leave flat out")
 
 
 class Done(NamedTuple):

@@ -14,17 +14,20 @@ from hyperarc.data.combination import PersonOf, combine
 from hyperarc.data.drawn.source import drawn_source
 from hyperarc.data.face_set import FaceSet, digest_of, open_faces
 from hyperarc.data.findings import finding
-from hyperarc.data.manifest import Manifest
+from hyperarc.data.manifest import Manifest, read_manifest
+from hyperarc.data.noise import add_noise
 from hyperarc.data.order import BatchOrder, Order
 from hyperarc.data.people_order import PeopleOrder
 from hyperarc.data.shard_order import ShardOrder, places_of
-from hyperarc.data.sources import Source
+from hyperarc.data.sources import ArraySource, Source
+from hyperarc.data.truth import Truth
 from hyperarc.data.verification import verify_faces
 from hyperarc.errors import DataError
-from hyperarc.recipe import Data, PeopleTable, Sampler, SourceData
+from hyperarc.recipe import Data, DrawnData, PeopleTable, Sampler, SourceData
 from hyperarc.recipe.file import expand_path
 
 Progress = Callable[[int, int], None]
+_STRANGERS_SEED = 2_000_003  # added to that of the set, so that nobody drawn for the set is drawn again
 
 
 @dataclass(frozen=True)
@@ -35,11 +38,13 @@ class TrainingSet:
         sources: that hold the pictures.
         manifest: every face that was looked at, kept or not, with reasons.
         kept: the faces to train on, labels 0 .. people - 1.
+        truth: of the manifest's rows, where noise was put in; else None.
     """
 
     sources: tuple[Source, ...]
     manifest: Manifest
     kept: Manifest
+    truth: Truth | None = None
 
     def order(self, sampler: Sampler, batch_size: int, seed: int) -> Order:
         """The order of batches that a recipe asks for."""
@@ -66,23 +71,26 @@ def open_training_set(recipe: Data, progress: Progress | None = None) -> Trainin
 
     Errors: missing sources, people tables that do not fit, fewer than two people left.
     """
-    if recipe.drawn is not None:
-        drawn = drawn_source(recipe.drawn)
-        parts = [FaceSet((drawn,), drawn.scan())]
-    else:
-        parts = [_open(entry) for entry in recipe.sources]
-    sources = tuple(source for part in parts for source in part.sources)
+    parts = [_drawn(recipe.drawn)] if recipe.drawn is not None else [_open(one) for one in recipe.sources]
     person_of = None if recipe.people_table is None else read_people_table(recipe.people_table)
-    if person_of is None and len(parts) == 1:
-        manifest = parts[0].manifest
+    strangers = _strangers(recipe, parts)
+    sources = tuple(source for part in (*parts, *strangers) for source in part.sources)
+    truth = None
+    if recipe.manifest is not None:
+        manifest = read_manifest(expand_path(recipe.manifest))
     else:
-        manifest = combine([part.manifest for part in parts], person_of, licence=recipe.licence)
-    if recipe.verify and recipe.drawn is None:
-        manifest = verify_faces(sources, manifest, size=112, threads=2, progress=progress)
+        manifest = parts[0].manifest
+        if person_of is not None or len(parts) > 1:
+            manifest = combine([part.manifest for part in parts], person_of, licence=recipe.licence)
+        if recipe.noise.flips or recipe.noise.conflicts or strangers:
+            others = [_apart_from(manifest, part.manifest, person_of) for part in strangers]
+            manifest, truth = add_noise(manifest, recipe.noise, *others)
+        if recipe.verify and not all(isinstance(source, ArraySource) for source in sources):
+            manifest = verify_faces(sources, manifest, size=112, threads=2, progress=progress)
     manifest = _leave_out_rare(manifest, recipe.min_faces)
     kept = manifest.kept().relabelled()
     kept.require_people(2)
-    return TrainingSet(sources, manifest, kept)
+    return TrainingSet(sources, manifest, kept, truth)
 
 
 def read_people_table(table: PeopleTable) -> PersonOf:
@@ -116,6 +124,37 @@ def _open(entry: SourceData) -> FaceSet:
     if entry.color == "rgb":
         return faces
     return faces.with_manifest(faces.manifest.recolored(np.ones(len(faces), np.bool_), entry.color))
+
+
+def _drawn(recipe: DrawnData, *names: str) -> FaceSet:
+    source = drawn_source(recipe, *names)
+    return FaceSet((source,), source.scan())
+
+
+def _strangers(recipe: Data, parts: list[FaceSet]) -> list[FaceSet]:
+    """The faces of people who are not in the set: one face set where strangers are asked for, else none."""
+    noise = recipe.noise
+    if not noise.strangers:
+        return []
+    if noise.strangers_from is not None:
+        return [_open(noise.strangers_from)]
+    if recipe.drawn is None:
+        raise DataError(
+            "expected faces of people who are not in the set",
+            where="data.noise.strangers_from",
+            mend="name a folder, zip or manifest of them, or leave data.noise.strangers at 0",
+        )
+    people = max(2, -(-round(noise.strangers * len(parts[0])) // noise.together))
+    others = DrawnData(people=people, faces_per_person=noise.together, seed=recipe.drawn.seed + _STRANGERS_SEED)
+    return [_drawn(others, "strangers", "stranger")]
+
+
+def _apart_from(manifest: Manifest, strangers: Manifest, person_of: PersonOf | None) -> Manifest:
+    """The kept faces of strangers, without people who stand in the set by the people table or by their names."""
+    named = combine([strangers.kept()], person_of or (lambda _, person: person))
+    known = set(manifest.people)
+    rows = np.array([person not in known for person in named.column("person").tolist()], np.bool_)
+    return named.take(rows)
 
 
 def _leave_out_rare(manifest: Manifest, min_faces: int) -> Manifest:

@@ -13,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 from hyperarc.errors import HyperArcError
 from hyperarc.geometry import unit
 from hyperarc.heads.sweep import Plan, cosines
+from hyperarc.parallel import log_sum_exp, spread, summed
 
 _BLOCKS_HELD = 8  # N x block matrices alive at once: cosines, logits, shares and their gradients, of both sides
 
@@ -39,7 +40,12 @@ def embedding_distance(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 def class_divergence(
-    student: tuple[Tensor, Tensor], teacher: tuple[Tensor, Tensor], *, scale: float = 64.0, memory_mb: float = 64.0
+    student: tuple[Tensor, Tensor],
+    teacher: tuple[Tensor, Tensor],
+    *,
+    scale: float = 64.0,
+    memory_mb: float = 64.0,
+    sharded: bool = False,
 ) -> Tensor:
     """Mean over the batch of KL(teacher || student) of the class similarities, a scalar.
 
@@ -51,6 +57,7 @@ def class_divergence(
         student, teacher: raw embeddings [N, d] and centers [C, K, d] of each; d and K may differ, C may not.
         scale: s of both sides. Smaller is softer, as a temperature of 64 / s would be on cosines scaled by 64.
         memory_mb: what the blocks may hold, MiB.
+        sharded: whether both sides' centers are this process's part alone; the rows are those of all processes.
 
     Example:
         >>> centers = torch.tensor([[[1.0, 0.0]], [[0.0, 1.0]]])
@@ -66,6 +73,7 @@ def class_divergence(
             where="class_divergence",
         )
     rows, their_rows = unit(embeddings), unit(their_embeddings.detach())
+    rows = spread(rows) if sharded else rows
     numbers_per_class = sum(
         (_BLOCKS_HELD // 2 * len(rows) + 2 * side.shape[2]) * side.shape[1] for side in (centers, their_centers)
     )
@@ -75,8 +83,11 @@ def class_divergence(
         for own, theirs in zip(centers.split(width), their_centers.detach().split(width), strict=True)
     ]
     log_sum, their_log_sum, gap = (torch.stack(part) for part in zip(*parts, strict=True))  # [blocks, N] each
-    mean_gap = (their_log_sum.softmax(dim=0) * gap).sum(dim=0)
-    return (mean_gap - their_log_sum.logsumexp(dim=0) + log_sum.logsumexp(dim=0)).mean()
+    whole, their_whole = log_sum.logsumexp(dim=0), their_log_sum.logsumexp(dim=0)
+    if sharded:
+        whole, their_whole = log_sum_exp(whole), log_sum_exp(their_whole)
+    mean_gap = ((their_log_sum - their_whole).exp() * gap).sum(dim=0)
+    return ((summed(mean_gap) if sharded else mean_gap) - their_whole + whole).mean()
 
 
 def _block(

@@ -17,7 +17,8 @@ from torch import Tensor
 from hyperarc.errors import HyperArcError
 from hyperarc.geometry import unit
 from hyperarc.heads.centers import Centers
-from hyperarc.heads.head import Head, HeadOutput, structures
+from hyperarc.heads.head import Head, structures
+from hyperarc.heads.output import HeadOutput
 from hyperarc.margins import Margin
 from hyperarc.parallel import gather
 

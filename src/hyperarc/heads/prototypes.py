@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from hyperarc.errors import HyperArcError, unknown_name
 from hyperarc.geometry import unit
+from hyperarc.heads.shard import Shard, merge
+from hyperarc.parallel import world_size
 
 
 class HardPrototypes(nn.Module):
@@ -39,9 +41,9 @@ class HardPrototypes(nn.Module):
         selected: how many classes the last step swept over; C before the first.
 
     Example:
-        >>> weight = torch.tensor([[[1.0, 0.0]], [[0.9, 0.1]], [[-1.0, 0.0]], [[0.0, 1.0]]])
+        >>> centers = Shard.whole(torch.tensor([[[1.0, 0.0]], [[0.9, 0.1]], [[-1.0, 0.0]], [[0.0, 1.0]]]))
         >>> mining = HardPrototypes(4, queue=1)
-        >>> mining.select(torch.tensor([0, 0]), weight).tolist()  # class 1 is the nearest to class 0
+        >>> mining.select(torch.tensor([0, 0]), centers).tolist()  # class 1 is the nearest to class 0
         [0, 1]
     """
 
@@ -83,19 +85,19 @@ class HardPrototypes(nn.Module):
             return self.first
         return self.first + (self.last - self.first) * min(1.0, int(self.steps) / self.threshold_steps)
 
-    def select(self, labels: Tensor, weight: Tensor) -> Tensor:
+    def select(self, labels: Tensor, centers: Shard) -> Tensor:
         """Sorted classes of labels [N] and of their queues; the first step, or a due one, looks for neighbors."""
         due = self.steps % self.refresh_every == 0 if self.refresh_every else self.steps == 0
         if self.refresh_every is not None and bool(due):
-            self.queues.copy_(neighbors(weight, self.queue, self.memory_mb))
-            self._leave_out_dissimilar(torch.arange(len(weight), device=weight.device), weight)
+            self.queues.copy_(neighbors(centers, self.queue, self.memory_mb))
+            self._leave_out_dissimilar(torch.arange(len(self.queues), device=labels.device), centers)
         own = labels.unique()
         entries = self.queues[own]
         picked: Tensor = torch.cat([own, entries[entries >= 0]]).unique()
         self.selected = len(picked)
         return picked
 
-    def observe(self, labels: Tensor, target: Tensor, nearest: Tensor, nearest_class: Tensor, weight: Tensor) -> None:
+    def observe(self, labels: Tensor, target: Tensor, nearest: Tensor, nearest_class: Tensor, centers: Shard) -> None:
         """Put the classes that beat their own into the queues.
 
         Args:
@@ -103,7 +105,7 @@ class HardPrototypes(nn.Module):
             target: [N] cosines to the own centers.
             nearest: [N, k] largest cosines to other centers, falling.
             nearest_class: [N, k] their classes.
-            weight: the centers [C, K, d].
+            centers: as they stand.
         """
         beaten = nearest > target[:, None]
         own = labels.unique()
@@ -114,7 +116,7 @@ class HardPrototypes(nn.Module):
         rank = torch.cat([-2.0 - nearest[beaten], places[old >= 0]])  # new before old, best before good
         self.queues[own] = -1
         self._put(owners, entries, rank)
-        self._leave_out_dissimilar(own, weight)
+        self._leave_out_dissimilar(own, centers)
         self.steps += 1
 
     def _put(self, owners: Tensor, entries: Tensor, rank: Tensor) -> None:
@@ -134,13 +136,15 @@ class HardPrototypes(nn.Module):
         fits = place < self.queue
         self.queues[owners[fits], place[fits]] = entries[fits]
 
-    def _leave_out_dissimilar(self, owners: Tensor, weight: Tensor) -> None:
+    def _leave_out_dissimilar(self, owners: Tensor, centers: Shard) -> None:
         """Empty the places of entries whose similarity to the queue's owner is not above h."""
         if self.threshold <= -1.0:
             return
-        for part in owners.split(max(1, int(self.memory_mb * 2**18) // (self.queue * weight[0].numel()))):
+        numbers = self.queue * centers.weight.shape[1:].numel()
+        for part in owners.split(max(1, int(self.memory_mb * 2**18) // numbers)):
             queues = self.queues[part]
-            similarity = torch.einsum("okd,oqjd->oqkj", unit(weight[part]), unit(weight[queues.clamp_min(0)]))
+            entries = centers.of(queues.clamp_min(0).flatten()).unflatten(0, queues.shape)
+            similarity = torch.einsum("okd,oqjd->oqkj", unit(centers.of(part)), unit(entries))
             self.queues[part] = queues.masked_fill(similarity.amax(dim=(2, 3)) <= self.threshold, -1)
 
 
@@ -158,26 +162,31 @@ def create_prototypes(num_classes: int, **arguments: Any) -> HardPrototypes:
     return HardPrototypes(num_classes, **arguments)
 
 
-def neighbors(weight: Tensor, count: int, memory_mb: float = 64.0) -> Tensor:
+@torch.no_grad()
+def neighbors(centers: Shard, count: int, memory_mb: float = 64.0) -> Tensor:
     """The ``count`` classes nearest to every class, [C, count], nearest first; exact, within ``memory_mb``.
 
-    The similarity of two classes is the largest cosine between a sub-center of the one and of the other.
+    The similarity of two classes is the largest cosine between a sub-center of the one and of the other. Where several
+    processes hold the centers, each compares all classes, block by block, with its own.
 
     Example:
-        >>> neighbors(torch.tensor([[[1.0, 0.0]], [[0.8, 0.6]], [[-1.0, 0.1]]]), 1).tolist()
+        >>> centers = torch.tensor([[[1.0, 0.0]], [[0.8, 0.6]], [[-1.0, 0.1]]])
+        >>> neighbors(Shard.whole(centers), 1).tolist()
         [[1], [0], [1]]
     """
-    classes, sub_centers, _ = weight.shape
-    flat = weight.detach().flatten(0, 1)
+    cut, (held, sub_centers, _) = centers.cut, centers.weight.shape
+    flat = centers.weight.detach().flatten(0, 1)
     norm = flat.norm(dim=1)
     inverse = norm.masked_fill(norm <= 1e-12, 1.0).reciprocal()
     found: list[Tensor] = []
-    width = max(1, int(memory_mb * 2**18) // (2 * classes * sub_centers**2))
-    for first in range(0, classes, width):
-        last = min(first + width, classes)
-        part = slice(first * sub_centers, last * sub_centers)
-        cosine = (flat[part] @ flat.T).mul_(inverse[part, None]).mul_(inverse)
-        similarity = cosine.view(last - first, sub_centers, classes, sub_centers).amax(dim=(1, 3))
-        similarity[torch.arange(last - first), torch.arange(first, last)] = -torch.inf
-        found.append(similarity.topk(count, dim=1).indices)
+    most = -(-cut.classes // world_size()) if not cut.whole else held  # the same in all processes
+    width = max(1, int(memory_mb * 2**18) // (2 * most * sub_centers**2))
+    for first in range(0, cut.classes, width):
+        block = torch.arange(first, min(first + width, cut.classes), device=flat.device)
+        cosine = (unit(centers.of(block)).flatten(0, 1) @ flat.T).mul_(inverse)
+        similarity = cosine.view(len(block), sub_centers, held, sub_centers).amax(dim=(1, 3))
+        own = (block >= cut.first) & (block < cut.last)
+        similarity[own.nonzero()[:, 0], block[own] - cut.first] = -torch.inf
+        near, places = similarity.topk(min(count, held), dim=1)
+        found.append(places if cut.whole else merge(near, places + cut.first, count)[1])
     return torch.cat(found)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from hyperarc.geometry import angle
-from hyperarc.margins.margin import Margin, register
+from hyperarc.margins.margin import Margin, NegativeForm, register
 
 
 @register("adaface")
@@ -72,3 +72,6 @@ class AdaFace(Margin):
 
     def negative_slope(self, cosine: Tensor, threshold: Tensor | None) -> Tensor:
         return (cosine.abs() <= 1.0 - self.eps).to(cosine)
+
+    def negative_form(self) -> NegativeForm:
+        return NegativeForm(linear=0.0, constant=1.0 - self.eps, floor=self.eps - 1.0, above=1.0 - self.eps)

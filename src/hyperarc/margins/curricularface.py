@@ -13,7 +13,7 @@ from torch import Tensor
 
 from hyperarc.geometry import add_angle
 from hyperarc.margins.beyond_pi import margined_cosine
-from hyperarc.margins.margin import Margin, register
+from hyperarc.margins.margin import Margin, NegativeForm, register
 
 
 @register("curricularface")
@@ -59,3 +59,6 @@ class CurricularFace(Margin):
     def negative_slope(self, cosine: Tensor, threshold: Tensor | None) -> Tensor:
         assert threshold is not None
         return torch.where(cosine > threshold, self.t + 2.0 * cosine, 1.0)
+
+    def negative_form(self) -> NegativeForm:
+        return NegativeForm(square=1.0, linear=self.t)

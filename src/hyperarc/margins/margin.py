@@ -13,6 +13,7 @@ with an ``offset`` b judges every class by itself, as binary losses do: n_i = su
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -79,6 +80,10 @@ class Margin(nn.Module):
         """The derivative of :meth:`negative`, for speed; None lets autograd find it."""
         return None
 
+    def negative_form(self) -> NegativeForm | None:
+        """:meth:`negative` in numbers, for sweeps that do not call Python; None where it has no such form."""
+        return None
+
     def offset(self) -> Tensor | None:
         """b [], learned or not, of a loss that judges every class by itself; None for the softmax."""
         return None
@@ -107,6 +112,20 @@ class Margin(nn.Module):
 
 
 @dataclass(frozen=True)
+class NegativeForm:
+    """A ``negative`` that is square c^2 + linear c + constant above the threshold, and max(c, floor) up to it.
+
+    ``above`` is the threshold of margins whose :meth:`Margin.threshold` gives none.
+    """
+
+    square: Tensor | float = 0.0
+    linear: Tensor | float = 1.0
+    constant: Tensor | float = 0.0
+    floor: float = -math.inf
+    above: float = math.inf
+
+
+@dataclass(frozen=True)
 class NegativeMap:
     """A margin's ``negative`` for the rows of one batch, after the inter-class filter; value and derivative."""
 
@@ -128,6 +147,19 @@ class NegativeMap:
                 leaf = kept.detach().requires_grad_()
                 (slope,) = torch.autograd.grad(self.margin.negative(leaf, self.threshold).sum(), leaf)
         return slope if self.tau is None else slope.masked_fill(cosine > self.tau, 0.0)
+
+    def form(self) -> NegativeForm | None:
+        """What it is in numbers, before the filter; None of a margin that does not say, or not of its own ``negative``.
+
+        Example:
+            >>> create_margin("curricularface").negative_map(torch.ones(2), torch.ones(2)).form().square
+            1.0
+        """
+        kinds, names = type(self.margin).__mro__, ("negative_form", "negative")
+        said, used = (next(kind for kind in kinds if name in vars(kind)) for name in names)
+        if used is Margin:
+            return NegativeForm()
+        return self.margin.negative_form() if said is used else None
 
 
 def register(name: str) -> Callable[[M], M]:

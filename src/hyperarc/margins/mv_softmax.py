@@ -13,7 +13,7 @@ from torch import Tensor
 
 from hyperarc.errors import unknown_name
 from hyperarc.geometry import add_angle
-from hyperarc.margins.margin import Margin, register
+from hyperarc.margins.margin import Margin, NegativeForm, register
 
 Kind = Literal["arc", "am"]
 Reweight = Literal["adaptive", "fixed"]
@@ -77,3 +77,6 @@ class MVSoftmax(Margin):
     def negative_slope(self, cosine: Tensor, threshold: Tensor | None) -> Tensor:
         assert threshold is not None
         return (cosine > threshold).to(cosine.dtype).mul_(self.factor - 1.0).add_(1.0)
+
+    def negative_form(self) -> NegativeForm:
+        return NegativeForm(linear=self.factor, constant=self.t)

@@ -1,14 +1,17 @@
 """Pure numbers: verification, identification, intervals, calibration, angles. Only numpy is needed."""
 
+from hyperarc.metrics.accept_rates import AcceptRates, Rates, accept_rates
 from hyperarc.metrics.angles import (
     AngleHistogram,
     AngleStatistics,
+    NearestOthers,
     angle,
     angle_histogram,
     angle_statistics,
     embedding_centers,
+    nearest_others,
 )
-from hyperarc.metrics.bootstrap import Bootstrap, PeoplePairs, bootstrap_people
+from hyperarc.metrics.bootstrap import Bootstrap, PeoplePairs, bootstrap_kfold, bootstrap_people
 from hyperarc.metrics.calibration import (
     IsotonicMap,
     LogisticMap,
@@ -17,8 +20,9 @@ from hyperarc.metrics.calibration import (
     fit_logistic,
     probability_map,
 )
+from hyperarc.metrics.held_out import HeldOut, Reliability, deal_people, hold_out
 from hyperarc.metrics.identification import nearest_rows, rank1
-from hyperarc.metrics.intervals import Interval, clopper_pearson, effective_trials
+from hyperarc.metrics.intervals import Interval, clopper_pearson, effective_trials, effective_trials_at
 from hyperarc.metrics.kfold import (
     KFold,
     ValAtFar,
@@ -30,6 +34,7 @@ from hyperarc.metrics.kfold import (
 )
 from hyperarc.metrics.rejection import ErrorReject, error_reject
 from hyperarc.metrics.retrieval import average_precision, mean_average_precision
+from hyperarc.metrics.sampled_pairs import PairSample, sample_pairs
 from hyperarc.metrics.scoring_rules import brier, calibration_error, cllr, log_loss
 from hyperarc.metrics.searches import (
     InsightFaceTpir,
@@ -40,7 +45,15 @@ from hyperarc.metrics.searches import (
     search_gallery,
     tpir_at_fpir,
 )
-from hyperarc.metrics.thresholds import OperatingPoint, operating_point, pairs_needed
+from hyperarc.metrics.streamed_angles import CenterAngles, StreamedAngles
+from hyperarc.metrics.thresholds import (
+    Cut,
+    OperatingPoint,
+    best_accuracy_cut,
+    equal_error_cut,
+    operating_point,
+    pairs_needed,
+)
 from hyperarc.metrics.verification import (
     Det,
     Roc,
@@ -55,28 +68,40 @@ from hyperarc.metrics.verification import (
 )
 
 __all__ = [
+    "AcceptRates",
     "AngleHistogram",
     "AngleStatistics",
     "Bootstrap",
+    "CenterAngles",
+    "Cut",
     "Det",
     "ErrorReject",
+    "HeldOut",
     "InsightFaceTpir",
     "Interval",
     "IsotonicMap",
     "KFold",
     "LogisticMap",
+    "NearestOthers",
     "OperatingPoint",
+    "PairSample",
     "PeoplePairs",
     "ProbabilityMap",
+    "Rates",
+    "Reliability",
     "Roc",
     "Searches",
+    "StreamedAngles",
     "Tpir",
     "ValAtFar",
+    "accept_rates",
     "angle",
     "angle_histogram",
     "angle_statistics",
     "auc",
     "average_precision",
+    "best_accuracy_cut",
+    "bootstrap_kfold",
     "bootstrap_people",
     "brier",
     "calibration_error",
@@ -84,17 +109,22 @@ __all__ = [
     "clopper_pearson",
     "cmc",
     "contiguous_folds",
+    "deal_people",
     "det",
     "eer",
     "effective_trials",
+    "effective_trials_at",
     "embedding_centers",
+    "equal_error_cut",
     "error_reject",
     "fit_isotonic",
     "fit_logistic",
+    "hold_out",
     "insightface_tpir",
     "kfold_accuracy",
     "log_loss",
     "mean_average_precision",
+    "nearest_others",
     "nearest_rows",
     "operating_point",
     "pair_distances",
@@ -103,6 +133,7 @@ __all__ = [
     "probability_map",
     "rank1",
     "roc",
+    "sample_pairs",
     "search_gallery",
     "tar_at_far",
     "tar_at_nearest_far",

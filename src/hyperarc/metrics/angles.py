@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from hyperarc.errors import DataError
 from hyperarc.metrics.inputs import FloatArray, IntArray, as_array, embedding_matrix, score_vector
+from hyperarc.metrics.searches import COSINES_AT_A_TIME
 
 
 def angle(a: Any, b: Any) -> FloatArray:
@@ -86,6 +86,7 @@ class AngleStatistics:
         w_inter_deg: mean over people of the angle between W and its nearest other W; None without W.
         people, faces: how many were measured.
         single_face_people: people with one face, whose intra angle is 0 by construction (they are included).
+        intra_several_deg: as ``intra_deg``, without the faces of those people; None where nobody has two faces.
     """
 
     intra_deg: float
@@ -95,6 +96,7 @@ class AngleStatistics:
     people: int
     faces: int
     single_face_people: int
+    intra_several_deg: float | None
 
 
 def embedding_centers(embeddings: Any, labels: Any) -> tuple[FloatArray, IntArray]:
@@ -142,29 +144,58 @@ def angle_statistics(embeddings: Any, labels: Any, weight: Any = None) -> AngleS
     w_ec = w_inter = None
     if weight is not None:
         class_centers = embedding_matrix(weight, "weight")
-        w_ec = _mean_deg(angle(class_centers, centers))
-        w_inter = _mean_deg(_nearest_other(class_centers))
+        w_ec = mean_deg(angle(class_centers, centers))
+        w_inter = mean_deg(nearest_others(class_centers).radians)
+    counts = np.bincount(row)
+    several = counts[row] > 1
     return AngleStatistics(
-        intra_deg=_mean_deg(own),
-        inter_deg=_mean_deg(_nearest_other(centers)),
+        intra_deg=mean_deg(own),
+        inter_deg=mean_deg(nearest_others(centers).radians),
         w_ec_deg=w_ec,
         w_inter_deg=w_inter,
         people=centers.shape[0],
         faces=row.size,
-        single_face_people=int((np.bincount(row) == 1).sum()),
+        single_face_people=int((counts == 1).sum()),
+        intra_several_deg=mean_deg(own[several]) if several.any() else None,
     )
 
 
-def _mean_deg(radians: FloatArray) -> float:
+def mean_deg(radians: FloatArray) -> float:
+    """Mean of angles in radians, in degrees."""
     return float(np.rad2deg(radians.mean()))
 
 
-def _nearest_other(units: npt.NDArray[np.floating[Any]], block: int = 1024) -> FloatArray:
-    """Angle from each unit row to its nearest other row, ``block`` rows of cosines at a time."""
-    nearest = np.empty(units.shape[0], dtype=np.int64)
-    for start in range(0, units.shape[0], block):
-        cosines = units[start : start + block] @ units.T
-        rows = np.arange(cosines.shape[0])
-        cosines[rows, start + rows] = -np.inf
-        nearest[start : start + block] = cosines.argmax(axis=1)
-    return angle(units, units[nearest])
+@dataclass(frozen=True, eq=False)
+class NearestOthers:
+    """For each row [n] the nearest other row, and the angle to it in radians."""
+
+    rows: IntArray
+    radians: FloatArray
+
+
+def nearest_others(units: Any) -> NearestOthers:
+    """The nearest other vector of each, of at least two.
+
+    n^2 d work, at most 2^24 cosines (128 MB in float64) at a time. Those of float32 vectors are float32, which can
+    choose another of two that are nearly as near; the angle to the chosen one is that of float64.
+
+    Args:
+        units: [n, d] of unit length.
+
+    Example:
+        >>> nearest_others(np.array([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]])).rows.tolist()
+        [1, 0, 1]
+    """
+    count = len(units)
+    if count < 2:
+        raise DataError(f"expected at least two vectors, got {count}")
+    rows, radians = np.empty(count, np.int64), np.empty(count)
+    step = max(1, COSINES_AT_A_TIME // count)
+    for start in range(0, count, step):
+        part = slice(start, start + step)
+        cosines = units[part] @ units.T
+        own = np.arange(len(cosines))
+        cosines[own, start + own] = -np.inf
+        rows[part] = cosines.argmax(axis=1)
+        radians[part] = angle(units[part], units[rows[part]])
+    return NearestOthers(rows, radians)

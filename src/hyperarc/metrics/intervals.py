@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from hyperarc.errors import DataError
-from hyperarc.metrics.inputs import FloatArray, IntArray, as_array, bool_vector, label_numbers
+from hyperarc.metrics.inputs import FloatArray, IntArray, as_array, bool_vector, label_numbers, score_vector
 
 
 class Interval(NamedTuple):
@@ -124,28 +124,94 @@ def effective_trials(outcomes: Any, people: Any) -> float:
         1.0
     """
     labels = as_array(people, "people")
+    happened = bool_vector(outcomes, "outcomes", labels.shape[0] if labels.ndim else 0)
+    return float(effective_trials_at(happened, labels, [1.0])[0])
+
+
+def effective_trials_at(scores: Any, people: Any, thresholds: Any) -> FloatArray:
+    """:func:`effective_trials` of ``scores >= threshold`` for many thresholds [m] at once, in the time of a sort.
+
+    With A of the n pairs of a person (or of two people) accepted, the sum of (A - p n)^2 over all of them is
+    sum A^2 - 2 p sum A n + p^2 sum n^2. Going down the scores, the pair that is the j-th of its person adds 2 j - 1 to
+    the first sum and n to the second: cumulative sums serve all thresholds.
+
+    Args:
+        scores: [n]; people: as for :func:`effective_trials`; thresholds: [m] in any order, perhaps infinite.
+
+    Raises:
+        DataError: as :func:`effective_trials`; scores that are not finite.
+
+    Example:
+        >>> effective_trials_at([0.9, 0.8, 0.2, 0.1], ["a", "a", "b", "b"], [0.5, 0.95]).tolist()
+        [1.0, 2.0]
+    """
+    labels = as_array(people, "people")
     if labels.ndim not in (1, 2) or not labels.size or (labels.ndim == 2 and labels.shape[1] != 2):
         raise DataError(f"people should have shape [pairs] or [pairs, 2], at least one pair; got {labels.shape}")
-    happened = bool_vector(outcomes, "outcomes", labels.shape[0])
+    values, count = score_vector(scores, "scores"), labels.shape[0]
+    if values.size != count:
+        raise DataError(f"expected a score for each of {count} pairs, got {values.size}")
     (numbers,) = label_numbers(people=labels)
-    pairs = np.sort(numbers.reshape(labels.shape[0], -1), axis=1)
-    count, group = pairs.shape[0], int(numbers.max()) + 1
-    if group < 2:
-        raise DataError("all pairs are of one person, expected at least two people")
-    share = float(happened.mean())
-    two = pairs[:, 0] != pairs[:, -1]
-    if share in (0.0, 1.0):
-        return min(float(count), group / 2.0 if two.any() else float(group))
-    off = happened - share
+    falling = np.argsort(-values, kind="stable")
+    pairs, group = np.sort(numbers.reshape(count, -1), axis=1)[falling], int(numbers.max()) + 1
+    limits = -as_array(thresholds, "thresholds").astype(np.float64)
+    accepted = np.searchsorted(-values[falling], limits, side="right")
+    row, two = np.arange(count), pairs[:, 0] != pairs[:, -1]
     # pairs that share a person, minus those of the same two people, which that counts twice
-    shared = _squares(np.append(pairs[:, 0], pairs[two, -1]), np.append(off, off[two]))
-    shared -= _squares((pairs[:, 0] * group + pairs[:, -1])[two], off[two])
-    variance = shared / count**2 * group / (group - 1)
+    of_people = _sums(np.append(pairs[:, 0], pairs[two, -1]), np.append(row, row[two]), accepted)
+    of_couples = _sums((pairs[:, 0] * group + pairs[:, -1])[two], row[two], accepted)
+    return trials_worth(accepted, count, group, of_people.without(of_couples), couples=bool(two.any()))
+
+
+class ClusterSums(NamedTuple):
+    """Over people, or over couples of them: sum A^2 [m] and sum A n [m] at every threshold, and sum n^2."""
+
+    squares: FloatArray
+    products: FloatArray
+    sizes: float
+
+    def without(self, other: ClusterSums) -> ClusterSums:
+        """The differences."""
+        return ClusterSums(self.squares - other.squares, self.products - other.products, self.sizes - other.sizes)
+
+
+def trials_worth(accepted: IntArray, count: int, people: int, sums: ClusterSums, *, couples: bool) -> FloatArray:
+    """Independent trials [m] that ``count`` pairs are worth where ``accepted`` [m] of them are accepted.
+
+    Args:
+        people: how many there are; couples: whether pairs are of two of them.
+    """
+    if people < 2:
+        raise DataError("all pairs are of one person, expected at least two people")
+    share = accepted / count
+    shared = sums.squares - 2.0 * share * sums.products + share**2 * sums.sizes
     independent = share * (1.0 - share) / count
-    return float(count * independent / max(variance, independent))
+    variance = np.maximum(shared / count**2 * people / (people - 1), independent)
+    mixed = independent > 0.0
+    worth = count * independent / np.where(mixed, variance, 1.0)
+    equal = min(float(count), people / 2.0 if couples else float(people))
+    return np.asarray(np.where(mixed, worth, equal), dtype=np.float64)
 
 
-def _squares(keys: IntArray, values: FloatArray) -> float:
-    """Sum over keys of the squared sum of their values."""
-    _, row = np.unique(keys, return_inverse=True)
-    return float(np.square(np.bincount(row, weights=values)).sum())
+def rank_within(keys: IntArray) -> IntArray:
+    """For every row how many rows of the same key stand before it.
+
+    Example:
+        >>> rank_within(np.array([7, 3, 7, 7, 3])).tolist()
+        [0, 0, 1, 2, 1]
+    """
+    order = np.argsort(keys, kind="stable")
+    first = np.flatnonzero(np.append(True, np.diff(keys[order]) != 0)) if keys.size else order
+    ranks = np.empty(keys.size, dtype=np.int64)
+    ranks[order] = np.arange(keys.size) - np.repeat(first, np.diff(np.append(first, keys.size)))
+    return ranks
+
+
+def _sums(keys: IntArray, rows: IntArray, accepted: IntArray) -> ClusterSums:
+    """Sums over the keys; ``rows`` tells in which place down the scores each key's pair stands."""
+    order = np.argsort(rows, kind="stable")
+    keys, rows = keys[order], rows[order]
+    _, key, sizes = np.unique(keys, return_inverse=True, return_counts=True)
+    squares, products = (np.append(0.0, np.cumsum(added)) for added in (2.0 * rank_within(keys) + 1.0, sizes[key]))
+    ends = np.searchsorted(rows, accepted, side="left")
+    return ClusterSums(squares[ends], products[ends], float(np.square(sizes, dtype=np.float64).sum()))

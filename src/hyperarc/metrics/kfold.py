@@ -35,7 +35,7 @@ class KFold:
         grid, tpr, fpr: [400] tried thresholds and the rates there, averaged over the held-out folds as the
             released evaluation does; a fold without genuine (impostor) pairs counts as rate 0.
         pair_count: pairs judged, absent ones included.
-        absent_pairs: rows of the pairs scored as absent.
+        absent_pairs: rows of the absent pairs.
     """
 
     mean: float
@@ -71,7 +71,28 @@ class ValAtFar:
 
 
 @dataclass(frozen=True, eq=False)
-class _Accepted:
+class Cells:
+    """Pairs by the fold and the first grid threshold that accepts them.
+
+    Attributes:
+        cell: [pairs] fold * (thresholds + 1) + threshold; genuine: [pairs] bool.
+        folds, thresholds: how many there are.
+    """
+
+    cell: IntArray
+    genuine: BoolArray
+    folds: int
+    thresholds: int
+
+    @classmethod
+    def of(cls, distances: FloatArray, genuine: BoolArray, fold_of: IntArray, grid: FloatArray) -> Cells:
+        """Of pairs with these distances [pairs], kinds and folds."""
+        cell = fold_of * (grid.size + 1) + np.searchsorted(grid, distances, side="right")
+        return cls(cell, genuine, int(fold_of.max()) + 1, grid.size)
+
+
+@dataclass(frozen=True, eq=False)
+class Accepted:
     """Per fold and grid threshold, how many genuine and impostor pairs have distance < threshold."""
 
     genuine: IntArray  # [folds, thresholds]
@@ -116,7 +137,9 @@ def fold_indices(folds: Any, pair_count: int) -> IntArray:
         raise DataError(f"folds should have shape ({pair_count},), one index a pair, got {given.shape}")
     present = np.unique(given)
     if present.size < 2 or not np.array_equal(present, np.arange(present.size)):
-        raise DataError(f"fold indices should cover 0..F-1 with F >= 2, got {present.tolist()[:12]}")
+        gaps = np.flatnonzero(present != np.arange(present.size))
+        told = f"fold {gaps[0]} is empty" if gaps.size else "there is one fold alone"
+        raise DataError(f"fold indices should cover 0..F-1 with F >= 2, got {present.tolist()[:12]}: {told}")
     return given.astype(np.int64)
 
 
@@ -177,13 +200,8 @@ def kfold_accuracy(embeddings_a: Any, embeddings_b: Any, same: Any, folds: Any =
     labels = _both_classes(same, distances.size)
     fold_of = fold_indices(folds, distances.size)
     grid = np.arange(0, 4, 0.01)
-    accepted = _accepted(distances, labels, fold_of, grid)
-    # Whole numbers of correct decisions, so that equal accuracies are equal exactly and "first" has a
-    # meaning.
-    right = accepted.genuine + accepted.impostor_count[:, None] - accepted.impostor
-    best = np.argmax(right.sum(axis=0) - right, axis=1)
-    sizes = accepted.genuine_count + accepted.impostor_count
-    accuracies = right[np.arange(best.size), best] / sizes
+    accepted = count_accepted(Cells.of(distances, labels, fold_of, grid))
+    accuracies, best = fold_accuracies(accepted)
     gone = () if absent is None else np.flatnonzero(bool_vector(absent, "absent", distances.size)).tolist()
     return KFold(
         mean=float(accuracies.mean()),
@@ -219,7 +237,7 @@ def val_at_far(
     distances = pair_distances(embeddings_a, embeddings_b, absent)
     labels = _both_classes(same, distances.size)
     grid = np.arange(0, 4, 0.001)
-    accepted = _accepted(distances, labels, fold_indices(folds, distances.size), grid)
+    accepted = count_accepted(Cells.of(distances, labels, fold_indices(folds, distances.size), grid))
     training = accepted.impostor.sum(axis=0) - accepted.impostor
     training_count = accepted.impostor_count.sum() - accepted.impostor_count
     if not training_count.all():
@@ -240,6 +258,18 @@ def val_at_far(
     )
 
 
+def fold_accuracies(accepted: Accepted) -> tuple[FloatArray, IntArray]:
+    """Accuracy [folds] under the threshold that is best on the other folds, and its place in the grid [folds].
+
+    The accuracy of a fold without pairs is NaN.
+    """
+    # Whole numbers of correct decisions, so that equal accuracies are equal exactly and "first" has a meaning.
+    right = accepted.genuine + accepted.impostor_count[:, None] - accepted.impostor
+    best = np.argmax(right.sum(axis=0) - right, axis=1)
+    sizes = accepted.genuine_count + accepted.impostor_count
+    return _share(right[np.arange(best.size), best], sizes, np.nan), best
+
+
 def _both_classes(same: Any, pair_count: int) -> BoolArray:
     labels = bool_vector(same, "same", pair_count)
     if labels.all() or not labels.any():
@@ -248,18 +278,20 @@ def _both_classes(same: Any, pair_count: int) -> BoolArray:
     return labels
 
 
-def _accepted(distances: FloatArray, labels: BoolArray, fold_of: IntArray, grid: FloatArray) -> _Accepted:
-    """Counts for all folds and thresholds at once: a histogram over the grid, summed up along it."""
-    folds, columns = int(fold_of.max()) + 1, grid.size + 1
-    first = np.searchsorted(grid, distances, side="right")  # first threshold that accepts the pair
-    cell = fold_of * columns + first
+def count_accepted(cells: Cells, weights: IntArray | None = None) -> Accepted:
+    """Counts for all folds and thresholds at once: a histogram over the grid, summed up along it.
+
+    ``weights`` [pairs] says how often each pair counts; None is once each.
+    """
+    columns = cells.thresholds + 1
 
     def count(chosen: BoolArray) -> tuple[IntArray, IntArray]:
-        table = np.bincount(cell[chosen], minlength=folds * columns).reshape(folds, columns)
+        times = None if weights is None else weights[chosen]
+        table = np.bincount(cells.cell[chosen], times, cells.folds * columns).reshape(cells.folds, columns)
         return np.cumsum(table[:, :-1], axis=1), table.sum(axis=1)
 
-    (genuine, genuine_count), (impostor, impostor_count) = count(labels), count(~labels)
-    return _Accepted(genuine, impostor, genuine_count, impostor_count)
+    (genuine, genuine_count), (impostor, impostor_count) = count(cells.genuine), count(~cells.genuine)
+    return Accepted(genuine, impostor, genuine_count, impostor_count)
 
 
 def _share(part: IntArray, whole: IntArray, empty: float) -> FloatArray:

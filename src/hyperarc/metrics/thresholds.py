@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from hyperarc.errors import DataError
 from hyperarc.metrics.inputs import score_vector
-from hyperarc.metrics.verification import threshold_at_far
+from hyperarc.metrics.verification import Roc, threshold_at_far
 
 
 def pairs_needed(far: float, rule: Literal[3, 30] = 30) -> int:
@@ -103,3 +103,35 @@ def operating_point(genuine: Any, impostor: Any, far: float) -> OperatingPoint:
         pairs_to_bound=bound,
         pairs_to_measure=measure,
     )
+
+
+class Cut(NamedTuple):
+    """A threshold and the rate that it was chosen for."""
+
+    rate: float
+    threshold: float
+
+
+def equal_error_cut(curve: Roc) -> Cut:
+    """The equal error rate, and the score at which FAR and FRR lie nearest to one another; of equal ones the highest.
+
+    Example:
+        >>> from hyperarc.metrics import roc
+        >>> equal_error_cut(roc([0.9, 0.8, 0.3], [0.5, 0.2, 0.1]))
+        Cut(rate=0.3333333333333333, threshold=0.5)
+    """
+    gaps = np.abs(curve.far + curve.tar - 1.0)[1:]
+    return Cut(curve.eer(), float(curve.thresholds[1 + int(np.argmin(gaps))]))
+
+
+def best_accuracy_cut(curve: Roc) -> Cut:
+    """The best accuracy where both kinds of pairs are equally common, 1 - (FAR + FRR) / 2, at the highest such score.
+
+    Example:
+        >>> from hyperarc.metrics import roc
+        >>> best_accuracy_cut(roc([0.9, 0.8, 0.3, 0.2], [0.5, 0.1]))
+        Cut(rate=0.75, threshold=0.8)
+    """
+    accuracy = (1.0 + curve.tar - curve.far)[1:] / 2.0
+    best = int(np.argmax(accuracy))
+    return Cut(float(accuracy[best]), float(curve.thresholds[1 + best]))

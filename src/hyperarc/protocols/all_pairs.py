@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from hyperarc.data.face_set import open_faces
+from hyperarc.data.face_set import Faces, open_faces
 from hyperarc.errors import DataError
-from hyperarc.metrics import tpir_at_fpir
+from hyperarc.metrics import all_pairs
 from hyperarc.metrics.inputs import IntArray
 from hyperarc.protocols.embedded import Embedded
-from hyperarc.protocols.exact_counts import Counted, Side, count_pairs, search_others
+from hyperarc.protocols.exact_counts import Side, count_pairs
 from hyperarc.protocols.labelled_list import LabelledList, read_labelled_list
 from hyperarc.protocols.pair_lists import face_key
 from hyperarc.protocols.pooling import mean_of_frames
@@ -51,6 +51,8 @@ class AllPairs(Protocol):
     """
 
     def __init__(self, name: str, listed: LabelledList, rule: Rule) -> None:
+        if rule.fpir is not None and listed.sides is not None:
+            raise DataError("identification among distractors knows no sides", where=listed.where)
         self.name = name
         self.listed = listed
         self.rule = rule
@@ -70,39 +72,49 @@ class AllPairs(Protocol):
     ) -> Measured:
         """``rows`` of ``units`` are the listed ones, -1 where absent."""
         there = rows >= 0
-        known, probes, other = self._sides(units, rows)
-        counted = count_pairs(probes, other, self.rule.fars, "all" if self.listed.sides is None else "none")
-        listed = self._genuine_pairs(np.ones(len(rows), np.bool_))
+        first, second = self._sides(units, rows)
+        wanted = all_pairs.Wanted(
+            fars=self.rule.fars,
+            identification=self.rule.fpir is not None,
+            among_probes="all" if self.listed.sides is None else "none",
+        )
+        counted = count_pairs(first, second, wanted, embedded.device)
+        listed = self._genuine_pairs()
+        few = "too few impostor pairs for this FAR"
         numbers = [
             Number(
-                f"TAR at FAR {p.far:g}",
-                p.tar * counted.genuine / listed,
-                note=self.rule.note if p.supported else "too few impostor pairs for this FAR",
+                f"TAR at FAR {point.target:g}",
+                point.true_accepts / listed,
+                note=few if point.target in counted.unsupported else self.rule.note,
             )
-            for p in counted.points
+            for point in counted.points
         ]
         if self.rule.fpir is not None:
-            numbers.append(self._identified(probes, other, self.rule.fpir, int(known.sum())))
-        conditions = self._conditions(embedded, counted, there) | {"absent_genuine_pairs": listed - counted.genuine}
+            numbers.append(self._identified(counted.best, self.rule.fpir))
+        conditions = self._conditions(embedded, counted, there)
+        conditions["absent_genuine_pairs"] = listed - counted.genuine_pairs
         return Measured(self.name, tuple(numbers), conditions, absent_faces=absent, told=2)
 
-    def _sides(self, units: npt.NDArray[np.float32], rows: IntArray) -> tuple[npt.NDArray[np.bool_], Side, Side]:
-        """Which listed faces have people, and what is compared: known faces and distractors, or the two sides."""
+    def _sides(self, units: npt.NDArray[np.float32], rows: IntArray) -> tuple[Side, Side]:
+        """What is compared: known faces and distractors, or the two sides."""
+        people, sides = self.listed.people, self.listed.sides
+        parts = (people >= 0, people < 0) if sides is None else (sides == 0, sides == 1)
+        one, other = (part & (rows >= 0) for part in parts)
+        return Side(units[rows[one]], people[one]), Side(units[rows[other]], people[other])
+
+    def _identified(self, best: all_pairs.BestMatches | None, fpir: float) -> Number:
+        """A known face without a mate among those that are there is a miss, if its person has another face listed."""
+        assert best is not None
+        if not best.alarm.size:
+            raise DataError("no distractor has an embedding", where=self.listed.where)
+        counts = np.bincount(self.listed.people[self.listed.people >= 0])
+        mated = int(counts[counts > 1].sum())
+        note = "HyperArc's definition: share of distractors that find a known face; the mate counts at rank 1"
+        return Number(f"TPIR at FPIR {fpir:g}", best.tpir(fpir) * best.mated / mated, note=note)
+
+    def _genuine_pairs(self) -> int:
         people, sides = self.listed.people, self.listed.sides
         known = people >= 0
-        parts = (known, ~known) if sides is None else (sides == 0, sides == 1)
-        one, other = (part & (rows >= 0) for part in parts)
-        return known, Side(units[rows[one]], people[one]), Side(units[rows[other]], people[other])
-
-    def _identified(self, probes: Side, distractors: Side, fpir: float, listed: int) -> Number:
-        found = search_others(probes, distractors)
-        note = "HyperArc's definition: share of distractors that find a known face; the mate counts at rank 1"
-        point = tpir_at_fpir(found, fpir)
-        return Number(f"TPIR at FPIR {fpir:g}", point.tpir * len(probes.units) / listed, note=note)
-
-    def _genuine_pairs(self, there: npt.NDArray[np.bool_]) -> int:
-        people, sides = self.listed.people, self.listed.sides
-        known = there & (people >= 0)
         if sides is None:
             counts = np.bincount(people[known])
             return int((counts * (counts - 1) // 2).sum())
@@ -110,7 +122,9 @@ class AllPairs(Protocol):
         one, other = (np.bincount(people[known & (sides == side)], minlength=most) for side in (0, 1))
         return int((one * other).sum())
 
-    def _conditions(self, embedded: Embedded, counted: Counted, there: npt.NDArray[np.bool_]) -> Conditions:
+    def _conditions(
+        self, embedded: Embedded, counted: all_pairs.AllPairs, there: npt.NDArray[np.bool_]
+    ) -> Conditions:
         people = self.listed.people
         return {
             "data": embedded.data,
@@ -118,8 +132,8 @@ class AllPairs(Protocol):
             "absent": int((~there).sum()),
             "people": len(np.unique(people[people >= 0])),
             "distractors": int((people < 0).sum()),
-            "genuine_pairs": counted.genuine,
-            "impostor_pairs": counted.impostor,
+            "genuine_pairs": counted.genuine_pairs,
+            "impostor_pairs": counted.impostor_pairs,
             **embedded.conditions(),
         }
 
@@ -160,19 +174,19 @@ MFR_MASK = Rule((1e-4, 1e-3))
 
 
 @protocols.register("trillionpairs")
-def open_trillionpairs(faces: Path, files: Path) -> Opened:
+def open_trillionpairs(faces: Faces, files: Path) -> Opened:
     """Trillion-Pairs: known faces and Flickr distractors."""
     return Opened(AllPairs("Trillion-Pairs", read_labelled_list(files), TRILLION), open_faces(faces))
 
 
 @protocols.register("lfr2019_image")
-def open_lfr2019_image(faces: Path, files: Path) -> Opened:
+def open_lfr2019_image(faces: Faces, files: Path) -> Opened:
     """LFR2019, image track."""
     return Opened(AllPairs("LFR2019 image", read_labelled_list(files), LFR_IMAGE), open_faces(faces))
 
 
 @protocols.register("lfr2019_video")
-def open_lfr2019_video(faces: Path, files: Path) -> Opened:
+def open_lfr2019_video(faces: Faces, files: Path) -> Opened:
     """LFR2019, video track: rows ``video person``, frames in the folder of their video."""
     found = open_faces(faces)
     frames = found.manifest.column("face").tolist()
@@ -180,13 +194,13 @@ def open_lfr2019_video(faces: Path, files: Path) -> Opened:
 
 
 @protocols.register("mfr_all")
-def open_mfr_all(faces: Path, files: Path) -> Opened:
+def open_mfr_all(faces: Faces, files: Path) -> Opened:
     """MFR multi-racial sets, one of them or ALL: every pair."""
     return Opened(AllPairs("MFR-ALL", read_labelled_list(files), MFR_ALL), open_faces(faces))
 
 
 @protocols.register("mfr_mask")
-def open_mfr_mask(faces: Path, files: Path) -> Opened:
+def open_mfr_mask(faces: Faces, files: Path) -> Opened:
     """MFR-Mask: masked against unmasked faces, told by the side in the third column."""
     listed = read_labelled_list(files)
     if listed.sides is None:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from hyperarc.data.face_set import FaceSet, open_faces
+from hyperarc.data.face_set import Faces, FaceSet, open_faces
 from hyperarc.errors import DataError
-from hyperarc.metrics import clopper_pearson, pairs_needed, threshold_at_far
+from hyperarc.metrics import pairs_needed, threshold_at_far
 from hyperarc.metrics.inputs import FloatArray, IntArray
 from hyperarc.protocols.drawn_pairs import draw_pairs
 from hyperarc.protocols.embedded import Embedded
 from hyperarc.protocols.groups import read_groups
+from hyperarc.protocols.pair_intervals import share_interval
 from hyperarc.protocols.pair_lists import Pairs, face_key, read_own_pairs
 from hyperarc.protocols.protocol import Opened, Protocol, protocols
 from hyperarc.protocols.result import Measured, Number, ResultCurve, Scores
@@ -21,17 +22,18 @@ from hyperarc.protocols.sampling import sampled, thinned_roc
 from hyperarc.recipe.file import expand_path
 
 PAIRS = 6000  # drawn inside each group
+_UNITS = ("people as the unit", "people unknown: pairs taken as independent")
 
 
 @dataclass(frozen=True)
 class Group:
-    """Error rates of one group with their intervals (Clopper and Pearson, 95 %, pairs taken for independent)."""
+    """Error rates of one group with their intervals (:func:`share_interval`), None of one person's pairs."""
 
     name: str
     far: float
-    far_interval: tuple[float, float]
+    far_interval: tuple[float, float] | None
     frr: float
-    frr_interval: tuple[float, float]
+    frr_interval: tuple[float, float] | None
     genuine: int
     impostor: int
 
@@ -92,13 +94,13 @@ class Fairness(Protocol):
         numbers = [
             *_spreads("FRR", [group.frr for group in groups]),
             *_spreads("FAR", [group.far for group in groups]),
-            Number("FAR, all", float(np.mean(impostor >= threshold))),
-            Number("FRR, all", float(np.mean(genuine < threshold))),
+            Number("FAR, all", float(np.mean(impostor >= threshold)), better="lower"),
+            Number("FRR, all", float(np.mean(genuine < threshold)), better="lower"),
         ]
         for group in groups:
-            note = self._note(group)
-            numbers.append(Number(f"FAR, {group.name}", group.far, note=f"{_told(group.far_interval)}{note}"))
-            numbers.append(Number(f"FRR, {group.name}", group.frr, note=_told(group.frr_interval)))
+            far = Number(f"FAR, {group.name}", group.far, note=self._note(group), better="lower")
+            frr = Number(f"FRR, {group.name}", group.frr, interval=group.frr_interval, better="lower")
+            numbers += [replace(far, interval=group.far_interval), frr]
         small = [group.name for group in groups if self._note(group)]
         return Measured(
             self.name,
@@ -112,6 +114,7 @@ class Fairness(Protocol):
                 "threshold": threshold,
                 "absent_faces": len(absent),
                 "absent_pairs": int(gone.sum()),
+                "intervals": f"95 %, Clopper-Pearson, {_UNITS[self.pairs.people is None]}",
                 **embedded.conditions(),
             },
             curves=tuple(self._curve(number, scores) for number in range(len(self.names))),
@@ -131,17 +134,15 @@ class Fairness(Protocol):
 
     def _group(self, number: int, scores: FloatArray, threshold: float) -> Group:
         genuine, impostor = (scores[rows] for rows in self._inside(number))
-        accepted, missed = int((impostor >= threshold).sum()), int((genuine < threshold).sum())
-        intervals = [
-            tuple(float(bound) for bound in clopper_pearson(errors, len(kind)))
-            for errors, kind in ((accepted, impostor), (missed, genuine))
-        ]
+        accepted, missed = impostor >= threshold, genuine < threshold
+        people = self.pairs.people
+        of_one, of_two = (None if people is None else people[rows] for rows in self._inside(number))
         return Group(
             self.names[number],
-            accepted / len(impostor),
-            (intervals[0][0], intervals[0][1]),
-            missed / len(genuine),
-            (intervals[1][0], intervals[1][1]),
+            float(accepted.mean()),
+            share_interval(accepted, of_two),
+            float(missed.mean()),
+            share_interval(missed, of_one),
             len(genuine),
             len(impostor),
         )
@@ -154,22 +155,19 @@ class Fairness(Protocol):
         needed = pairs_needed(self.far)
         if group.impostor >= needed and group.genuine >= 30:
             return ""
-        return f"; small group: {group.impostor} impostor pairs of {needed} needed, {group.genuine} genuine"
+        return f"small group: {group.impostor} impostor pairs of {needed} needed, {group.genuine} genuine"
 
 
 def _spreads(name: str, rates: list[float]) -> list[Number]:
     low, high = min(rates), max(rates)
-    ratio = Number(f"{name} ratio", high / low if low else float("inf"), unit="", note="largest over smallest group")
-    return [Number(f"{name} spread", high - low, note="largest less smallest group"), ratio]
-
-
-def _told(interval: tuple[float, float]) -> str:
-    return f"95 % interval {100 * interval[0]:.2f} to {100 * interval[1]:.2f} %"
+    over = high / low if low else float("inf")
+    ratio = Number(f"{name} ratio", over, unit="", note="largest over smallest group", better="lower")
+    return [Number(f"{name} spread", high - low, note="largest less smallest group", better="lower"), ratio]
 
 
 @protocols.register("fairness")
 def open_fairness(
-    faces: Path,
+    faces: Faces,
     files: Path | None = None,
     *,
     seed: int,
@@ -198,4 +196,5 @@ def _draw(faces: FaceSet, groups: list[str], column: str, seed: int) -> Pairs:
         raise DataError(f"no face has a {column}", where=faces.name)
     keys = np.array(faces.manifest.column("face").tolist(), dtype=object)
     first, second = (np.concatenate([getattr(part, side) for part in parts]) for side in ("first", "second"))
-    return Pairs(faces.name, keys[first], keys[second], np.concatenate([part.same for part in parts]))
+    same, people = np.concatenate([part.same for part in parts]), faces.manifest.labels[np.stack([first, second], 1)]
+    return Pairs(faces.name, keys[first], keys[second], same, people=people)

@@ -6,6 +6,7 @@ one column a face, in ``<image name>_<algorithm>.bin``; LFR2019 one file for all
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -40,25 +41,30 @@ def write_matrix(path: Path, matrix: npt.ArrayLike) -> None:
         file.write(values.tobytes())
 
 
-def read_matrix(path: Path) -> Floats:
-    """The matrix [rows, columns] of a file.
+def map_matrix(path: Path) -> Floats:
+    """The matrix [rows, columns] of a file, left there: numbers are read when they are looked at.
 
     Raises:
         DataError: missing, another kind of content, or cut off.
     """
     try:
-        content = path.read_bytes()
+        with open(path, "rb") as file:
+            content = file.read(_HEADER.size)
+            size = os.fstat(file.fileno()).st_size
     except FileNotFoundError as error:
         raise DataError("no such file", where=path) from error
-    header = _HEADER.unpack_from(content) if len(content) >= _HEADER.size else (0, 0, 0, 0)
+    header = _HEADER.unpack(content) if len(content) == _HEADER.size else (0, 0, 0, 0)
     rows, columns, step, kind = header
     if kind != _FLOAT32 or rows < 1 or columns < 1 or step != 4 * columns:
         raise DataError(f"expected a header (rows, columns, 4 x columns, 5), got {header}", where=path)
-    if len(content) != _HEADER.size + rows * step:
-        raise DataError(
-            f"{rows} x {columns} numbers need {_HEADER.size + rows * step} bytes, got {len(content)}", where=path
-        )
-    return np.frombuffer(content, "<f4", offset=_HEADER.size).reshape(rows, columns).astype(np.float32)
+    if size != _HEADER.size + rows * step:
+        raise DataError(f"{rows} x {columns} numbers need {_HEADER.size + rows * step} bytes, got {size}", where=path)
+    return np.memmap(path, "<f4", "r", offset=_HEADER.size, shape=(rows, columns))
+
+
+def read_matrix(path: Path) -> Floats:
+    """The matrix [rows, columns] of a file; raises as :func:`map_matrix`."""
+    return np.array(map_matrix(path), np.float32)
 
 
 def feature_path(folder: Path, image: str, algorithm: str) -> Path:

@@ -8,12 +8,12 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hyperarc.data.face_set import MANIFEST, FaceSet
+from hyperarc.data.face_set import MANIFEST, Faces, FaceSet
 from hyperarc.errors import DataError, unknown_name
 from hyperarc.protocols.pair_lists import face_key, text_lines
 
 
-def read_groups(faces: FaceSet, path: Path, column: str, table: Path | None = None) -> list[str]:
+def read_groups(faces: FaceSet, path: Faces, column: str, table: Path | None = None) -> list[str]:
     """The group of each face, in the order of the manifest; empty where it is not told.
 
     Args:
@@ -31,7 +31,7 @@ def read_groups(faces: FaceSet, path: Path, column: str, table: Path | None = No
     if table is not None:
         return _from_table(faces, table, column)
     known = faces.manifest.table.column_names
-    if path.suffix == MANIFEST and path.is_file():
+    if isinstance(path, Path) and path.suffix == MANIFEST and path.is_file():
         try:
             known = list(dict.fromkeys([*known, *pq.read_schema(path).names]))
             if column in known and column not in faces.manifest.table.column_names:

@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 
-from hyperarc.data.face_set import FaceSet, open_faces
+from hyperarc.data.face_set import Faces, FaceSet, open_faces
 from hyperarc.data.formats.folder_source import FolderSource
 from hyperarc.data.formats.landmark_source import LandmarkSource
 from hyperarc.errors import DataError
@@ -30,6 +30,7 @@ from hyperarc.protocols.ijb_files import (
     Subjects,
     TemplateFaces,
     TemplatePairs,
+    read_galleries,
     read_landmarks,
     read_subjects,
     read_template_pairs,
@@ -45,7 +46,9 @@ FARS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 FPIRS = (0.01, 0.1)
 RANKS = (1, 5, 10)
 CURVE_RANKS = 50
+_Set = Literal["ijbb", "ijbc"]
 _BELOW_ALL = -2.0  # no cosine is
+_BEYOND_ALL = np.iinfo(np.int64).max  # no gallery is so large
 _GALLERIES = {"ijbb": ("S1", "S2"), "ijbc": ("G1", "G2")}
 _TITLES = {"ijbb": "IJB-B", "ijbc": "IJB-C"}
 
@@ -58,7 +61,7 @@ class Switches:
     detector_score: bool = True
 
 
-class _OverTemplates(Protocol):
+class OverTemplates(Protocol):
     """Faces pooled into templates. Faces that are absent are left out of theirs; templates without faces are absent."""
 
     def __init__(self, name: str, members: TemplateFaces, switches: Switches) -> None:
@@ -70,7 +73,8 @@ class _OverTemplates(Protocol):
         """Every face of every template."""
         return list(dict.fromkeys(self.members.faces))
 
-    def _pooled(self, embedded: Embedded) -> tuple[Templates, tuple[str, ...], Conditions]:
+    def pooled(self, embedded: Embedded) -> tuple[Templates, tuple[str, ...], Conditions]:
+        """The templates that are there, the faces that are absent, and how both came about."""
         absent = embedded.require_most(self.faces(), self.name)
         rows = embedded.rows(self.members.faces)
         there = rows >= 0
@@ -96,7 +100,7 @@ class _OverTemplates(Protocol):
         return pooled, absent, conditions | embedded.conditions()
 
 
-class TemplateVerification(_OverTemplates):
+class TemplateVerification(OverTemplates):
     """1:1. Pairs with an absent template are scored with cosine 0.
 
     TAR is told twice: at the point of the curve whose FAR is nearest to the target, as InsightFace's script and so most
@@ -105,12 +109,12 @@ class TemplateVerification(_OverTemplates):
 
     def __init__(self, name: str, members: TemplateFaces, pairs: TemplatePairs, switches: Switches) -> None:
         super().__init__(name, members, switches)
-        self._template_pairs = pairs
+        self.template_pairs = pairs
 
     def judge(self, embedded: Embedded) -> Measured:
         """Pool, score every pair, count."""
-        pooled, absent, conditions = self._pooled(embedded)
-        pairs = self._template_pairs
+        pooled, absent, conditions = self.pooled(embedded)
+        pairs = self.template_pairs
         scores = pair_scores(pooled, pairs.first, pairs.second)
         genuine, impostor = scores[pairs.same], scores[~pairs.same]
         nearest = points_at_nearest_far(genuine, impostor, FARS)
@@ -136,7 +140,7 @@ class TemplateVerification(_OverTemplates):
         )
 
 
-class TemplateIdentification(_OverTemplates):
+class TemplateIdentification(OverTemplates):
     """1:N, by InsightFace's script and by NIST's definition.
 
     The script joins both galleries to one closed set. NIST's definition searches each gallery by itself, where probes
@@ -153,7 +157,7 @@ class TemplateIdentification(_OverTemplates):
 
     def judge(self, embedded: Embedded) -> Measured:
         """Pool, search every probe in the galleries, count."""
-        pooled, absent, conditions = self._pooled(embedded)
+        pooled, absent, conditions = self.pooled(embedded)
         both = Subjects(
             np.concatenate([gallery.templates for gallery in self.galleries.values()]),
             np.concatenate([gallery.subjects for gallery in self.galleries.values()]),
@@ -174,7 +178,7 @@ class TemplateIdentification(_OverTemplates):
         )
 
     def _script(self, pooled: Templates, gallery: Subjects) -> tuple[list[Number], ResultCurve]:
-        shares = cmc(self._searches(pooled, gallery), range(1, CURVE_RANKS + 1))
+        shares = cmc(self.searches(pooled, gallery), range(1, CURVE_RANKS + 1))
         note = "both galleries as one, closed set, as InsightFace's script"
         ranks = [Number(f"rank-{rank}, both galleries", float(shares[rank - 1]), note=note) for rank in RANKS]
         probes, known = _present(pooled, self.probes), _present(pooled, gallery)
@@ -187,7 +191,7 @@ class TemplateIdentification(_OverTemplates):
         return [*ranks, *tpirs], ResultCurve("cmc", np.arange(1.0, CURVE_RANKS + 1), shares)
 
     def _strict(self, pooled: Templates, gallery: Subjects) -> list[Number]:
-        found = self._searches(pooled, gallery)
+        found = self.searches(pooled, gallery)
         note = "mean over the galleries, each searched by itself"
         shares = zip(RANKS, cmc(found, RANKS).tolist(), strict=True)
         ranks = [Number(f"rank-{rank}, each gallery", share, note=note) for rank, share in shares]
@@ -197,7 +201,7 @@ class TemplateIdentification(_OverTemplates):
         tpirs = ((fpir, tpir_at_fpir(found, fpir).tpir) for fpir in FPIRS)
         return [*ranks, *(Number(f"TPIR@FPIR={fpir:g}", tpir, note=note) for fpir, tpir in tpirs)]
 
-    def _searches(self, pooled: Templates, gallery: Subjects) -> Searches:
+    def searches(self, pooled: Templates, gallery: Subjects) -> Searches:
         """Every probe in one gallery; with an absent probe or mate nothing is found, whatever the threshold."""
         probes, known = _present(pooled, self.probes), _present(pooled, gallery)
         found = search_gallery(pooled.units[probes.rows], pooled.units[known.rows], probes.subjects, known.subjects)
@@ -205,7 +209,7 @@ class TemplateIdentification(_OverTemplates):
         mate, other, rank = np.full(count, -np.inf), np.full(count, -np.inf), np.zeros(count, np.int64)
         mate[probes.places], other[probes.places], rank[probes.places] = found.mate, found.other, found.rank
         missed = np.isin(self.probes.subjects, gallery.subjects) & (rank == 0)
-        mate[missed], rank[missed] = _BELOW_ALL, len(gallery.templates) + 1
+        mate[missed], rank[missed] = _BELOW_ALL, _BEYOND_ALL
         return Searches(mate, other, rank)
 
 
@@ -230,14 +234,17 @@ def _support(far: float, impostors: int) -> str:
     return "" if 1.0 / impostors <= far else "too few impostor pairs for this FAR"
 
 
-def _open(faces: Path, meta: Path, name: str, aligned: bool) -> tuple[FaceSet, TemplateFaces]:
-    flat = faces.is_dir() and not any(entry.is_dir() for entry in faces.iterdir())
-    if flat:
-        source = FolderSource(faces, loose=faces.name)
-        found = FaceSet((source,), source.scan())
-    else:
-        found = open_faces(faces)
-    if not aligned:
+def open_crops(faces: Faces) -> FaceSet:
+    """Faces of any kind; a folder may hold its pictures loosely, without folders of people."""
+    if isinstance(faces, FaceSet) or not faces.is_dir() or any(entry.is_dir() for entry in faces.iterdir()):
+        return open_faces(faces)
+    source = FolderSource(faces, loose=faces.name)
+    return FaceSet((source,), source.scan())
+
+
+def _open(faces: Faces, meta: Path, name: str, aligned: bool) -> tuple[FaceSet, TemplateFaces]:
+    found = open_crops(faces)
+    if not aligned and not isinstance(faces, FaceSet):  # embeddings are of aligned crops
         names, points, _ = read_landmarks(meta, name)
         place = {face: row for row, face in enumerate(names)}
         keys = found.manifest.column("face").tolist()
@@ -247,25 +254,23 @@ def _open(faces: Path, meta: Path, name: str, aligned: bool) -> tuple[FaceSet, T
     return found, read_templates(meta, name)
 
 
-def _verification(faces: Path, files: Path, name: Literal["ijbb", "ijbc"], switches: Switches, aligned: bool) -> Opened:
+def _verification(faces: Faces, files: Path, name: _Set, switches: Switches, aligned: bool) -> Opened:
     found, members = _open(faces, files, name, aligned)
     pairs = read_template_pairs(files, name, np.unique(members.templates))
     return Opened(TemplateVerification(f"{_TITLES[name]} 1:1", members, pairs, switches), found)
 
 
-def _identification(
-    faces: Path, files: Path, name: Literal["ijbb", "ijbc"], switches: Switches, aligned: bool
-) -> Opened:
+def _identification(faces: Faces, files: Path, name: _Set, switches: Switches, aligned: bool) -> Opened:
     found, members = _open(faces, files, name, aligned)
     known = np.unique(members.templates)
-    galleries = {one: read_subjects(files / f"{name}_1N_gallery_{one}.csv", known) for one in _GALLERIES[name]}
+    galleries = read_galleries(files, name, _GALLERIES[name], known)
     probes = read_subjects(files / f"{name}_1N_probe_mixed.csv", known)
     return Opened(TemplateIdentification(f"{_TITLES[name]} 1:N", members, galleries, probes, switches), found)
 
 
 @protocols.register("ijbb")
 def open_ijbb(
-    faces: Path, files: Path, *, norm: bool = True, detector_score: bool = True, aligned: bool = False
+    faces: Faces, files: Path, *, norm: bool = True, detector_score: bool = True, aligned: bool = False
 ) -> Opened:
     """IJB-B 1:1: ``loose_crop`` and the folder ``meta``."""
     return _verification(faces, files, "ijbb", Switches(norm, detector_score), aligned)
@@ -273,7 +278,7 @@ def open_ijbb(
 
 @protocols.register("ijbc")
 def open_ijbc(
-    faces: Path, files: Path, *, norm: bool = True, detector_score: bool = True, aligned: bool = False
+    faces: Faces, files: Path, *, norm: bool = True, detector_score: bool = True, aligned: bool = False
 ) -> Opened:
     """IJB-C 1:1: ``loose_crop`` and the folder ``meta``."""
     return _verification(faces, files, "ijbc", Switches(norm, detector_score), aligned)
@@ -281,7 +286,7 @@ def open_ijbc(
 
 @protocols.register("ijbb_1n")
 def open_ijbb_1n(
-    faces: Path, files: Path, *, norm: bool = True, detector_score: bool = True, aligned: bool = False
+    faces: Faces, files: Path, *, norm: bool = True, detector_score: bool = True, aligned: bool = False
 ) -> Opened:
     """IJB-B 1:N, mixed probes."""
     return _identification(faces, files, "ijbb", Switches(norm, detector_score), aligned)
@@ -289,7 +294,7 @@ def open_ijbb_1n(
 
 @protocols.register("ijbc_1n")
 def open_ijbc_1n(
-    faces: Path, files: Path, *, norm: bool = True, detector_score: bool = True, aligned: bool = False
+    faces: Faces, files: Path, *, norm: bool = True, detector_score: bool = True, aligned: bool = False
 ) -> Opened:
     """IJB-C 1:N, mixed probes."""
     return _identification(faces, files, "ijbc", Switches(norm, detector_score), aligned)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from hyperarc.data.face_set import open_faces
+from hyperarc.data.face_set import Faces, open_faces
 from hyperarc.errors import DataError
 from hyperarc.metrics import average_precision
 from hyperarc.metrics.inputs import FloatArray, IntArray
@@ -159,7 +159,7 @@ class IqiyiVid(Protocol):
 
 
 @protocols.register("iqiyi")
-def open_iqiyi(faces: Path, files: Path, *, seed: int, mlp: bool = True, epochs: int = MlpPlan.epochs) -> Opened:
+def open_iqiyi(faces: Faces, files: Path, *, seed: int, mlp: bool = True, epochs: int = MlpPlan.epochs) -> Opened:
     """iQIYI-VID: frames in ``VIDEO/``; the folder with ``train_gt.txt`` and ``val_gt.txt``."""
     found = open_faces(faces)
     train, test = read_video_labels(files / TRAIN), read_video_labels(files / TEST)

@@ -14,12 +14,21 @@ from hyperarc.protocols.pair_lists import face_key, text_lines
 
 @dataclass(frozen=True, eq=False)
 class LabelledList:
-    """Faces [n] by key, who they are [n] as numbers (-1 for distractors), and on which side they stand [n], if told."""
+    """Faces of a list.
+
+    Attributes:
+        faces: [n] keys.
+        people: [n] who they are, as numbers; -1 for distractors.
+        sides: [n] on which side they stand, if told.
+        where: the list.
+        names: of the people.
+    """
 
     faces: tuple[str, ...]
     people: IntArray
     sides: IntArray | None
     where: str
+    names: tuple[str, ...] = ()
 
 
 def read_labelled_list(path: str | Path) -> LabelledList:
@@ -55,4 +64,4 @@ def read_labelled_list(path: str | Path) -> LabelledList:
         numbers.setdefault(words[1], len(numbers) - 1)
     people = np.array([numbers[words[1]] for _, words in rows], np.int64)
     sides = np.array([int(words[2]) for _, words in rows], np.int64) if columns == 3 else None
-    return LabelledList(tuple(seen), people, sides, str(path))
+    return LabelledList(tuple(seen), people, sides, str(path), tuple(numbers)[1:])

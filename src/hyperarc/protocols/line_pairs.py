@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from hyperarc.errors import DataError
-from hyperarc.protocols.pair_lists import Pairs, text_lines
+from hyperarc.protocols.pair_lists import Pairs, face_key, people_by, text_lines, told_of
 
 FOLDS = 10
 
@@ -50,7 +50,9 @@ def read_line_pairs(path: str | Path, name: str) -> Pairs:
         if count < FOLDS:
             raise DataError(f"expected at least {FOLDS} {told} pairs, one a fold, got {count}", where=path)
         folds[kind] = np.arange(count) * FOLDS // count
-    return Pairs(name, [words[0] for _, words in first], [words[0] for _, words in second], same, folds)
+    left, right = ([face_key(words[0]) for _, words in half] for half in (first, second))
+    people = people_by(lambda key: key.rpartition("_")[0], left, right, same)  # pictures are Name_0001.jpg
+    return Pairs(name, left, right, same, folds, people)
 
 
 def read_ytf_splits(path: str | Path) -> Pairs:
@@ -84,7 +86,8 @@ def read_ytf_splits(path: str | Path) -> Pairs:
         raise DataError("holds no pairs", where=path)
     columns = list(zip(*((cells[0], cells[2], cells[3], cells[-1]) for _, cells in rows), strict=True))
     splits = np.array(columns[0], dtype=np.int64) - 1
-    return Pairs(f"YTF {path.stem}", columns[1], columns[2], [flag == "1" for flag in columns[3]], splits)
+    with told_of(path):
+        return Pairs(f"YTF {path.stem}", columns[1], columns[2], [flag == "1" for flag in columns[3]], splits)
 
 
 def _is_flag(word: str) -> bool:

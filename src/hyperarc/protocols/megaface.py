@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from hyperarc.data.face_set import open_faces
+from hyperarc.data.face_set import Faces, open_faces
 from hyperarc.errors import DataError
+from hyperarc.metrics.all_pairs import Wanted
 from hyperarc.metrics.inputs import BoolArray, IntArray
 from hyperarc.protocols.embedded import Embedded
 from hyperarc.protocols.exact_counts import Side, count_pairs
@@ -18,10 +19,10 @@ from hyperarc.protocols.protocol import Opened, Protocol, protocols
 from hyperarc.protocols.result import Conditions, Measured, Number
 
 PROBES, DISTRACTORS = "facescrub_images", "megaface_images"
-FARS = (1e-6, 1e-5, 1e-4)
+VERIFICATION = Wanted(fars=(1e-6, 1e-5, 1e-4), among_probes="genuine")
 RANKS = (1, 10)
 APART = 100.0  # what the released cleaning appends to a noisy distractor
-_BLOCK = 65536  # distractors scored at a time
+_BLOCK = 8192  # distractors scored at a time
 Floats = npt.NDArray[np.float32]
 
 
@@ -135,8 +136,8 @@ class MegaFace(Protocol):
         there = rows >= 0
         people = self.lists.people[there]
         units = replace_noise(embedded.units[rows[there]], people, self.lists.noisy_probes[there])
-        strangers = embedded.rows(self._distractors)
-        distractors = embedded.units[strangers[strangers >= 0]]
+        others = embedded.rows(self._distractors)
+        distractors = embedded.units[others[others >= 0]]
         if not len(distractors):
             raise DataError("no distractor has an embedding", where=self.name)
         listed = np.bincount(self.lists.people)
@@ -144,13 +145,13 @@ class MegaFace(Protocol):
         if not searches:
             raise DataError("no person has two probes", where=self.name)
         ranks = [found / searches for found in _found(units, people, distractors)]
-        nobody = np.full(len(distractors), -1)
-        counted = count_pairs(Side(units, people), Side(distractors, nobody), FARS, "genuine")
-        here = counted.genuine * 2 / searches
-        rates = [(p, "" if p.supported else "too few impostor pairs for this FAR") for p in counted.points]
+        strangers = Side(distractors, np.full(len(distractors), -1))
+        counted = count_pairs(Side(units, people), strangers, VERIFICATION, embedded.device)
+        few = "too few impostor pairs for this FAR"
+        rates = [(point, few if point.target in counted.unsupported else "") for point in counted.points]
         numbers = [
             Number("rank-1", ranks[0]),
-            *(Number(f"TAR at FAR {p.far:g}", p.tar * here, note=note) for p, note in rates),
+            *(Number(f"TAR at FAR {p.target:g}", 2 * p.true_accepts / searches, note=note) for p, note in rates),
             Number("rank-10", ranks[1]),
         ]
         conditions: Conditions = {
@@ -161,9 +162,9 @@ class MegaFace(Protocol):
             "noisy_probes": int(self.lists.noisy_probes.sum()),
             "noisy_distractors": int(self.lists.noisy_distractors.sum()),
             "searches": searches,
-            "impostor_pairs": counted.impostor,
+            "impostor_pairs": counted.impostor_pairs,
             "absent_probes": int((~there).sum()),
-            "absent_distractors": int((strangers < 0).sum()),
+            "absent_distractors": int((others < 0).sum()),
         }
         return Measured(
             self.name, tuple(numbers), conditions | embedded.conditions(), absent_faces=absent, told=2
@@ -201,6 +202,6 @@ def _images(path: Path, parts: int) -> tuple[str, ...]:
 
 
 @protocols.register("megaface")
-def open_megaface(faces: Path, files: Path, *, refined: bool = True) -> Opened:
+def open_megaface(faces: Faces, files: Path, *, refined: bool = True) -> Opened:
     """MegaFace: ``facescrub_images`` and ``megaface_images``; the folder of the lists."""
     return Opened(MegaFace(read_megaface_lists(files, refined=refined)), open_faces(faces))

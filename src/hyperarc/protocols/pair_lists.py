@@ -1,4 +1,4 @@
-"""Which pairs of faces are compared: :class:`Pairs`, and readers of the files of LFW, CFP, and one's own.
+"""Which pairs of faces are compared: :class:`Pairs`, and readers of the files of LFW and one's own.
 
 Fold membership is kept as the files have it. Every complaint names the file and the row, counted from 1.
 """
@@ -6,15 +6,16 @@ Fold membership is kept as the files have it. Every complaint names the file and
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from hyperarc.errors import DataError
-from hyperarc.metrics.inputs import BoolArray, IntArray, bool_vector
+from hyperarc.metrics.inputs import BoolArray, IntArray, bool_vector, label_numbers
 from hyperarc.metrics.kfold import fold_indices
 
 _PICTURE_ENDINGS = (".webp", ".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".ppm", ".pgm")
@@ -46,14 +47,17 @@ class Pairs:
         first, second: key of either face, such as ``"Zico/Zico_0002"``; endings of picture files are cut.
         same: [pairs] bool, one person or two.
         folds: [pairs] fold index 0..F-1; a fold count given instead becomes contiguous blocks.
+        people: [pairs, 2] who either face is, numbers from 0 (given as numbers or names). By default the folders that
+            the faces lie in, if these agree with every flag; None where nobody knows.
 
     Raises:
-        DataError: lists of different lengths, flags other than 0 and 1, fold indices with gaps, no pairs.
+        DataError: lists of different lengths, flags other than 0 and 1, fold indices with gaps, no pairs; pairs of one
+            kind only; a face paired with itself.
 
     Example:
         >>> pairs = Pairs("mine", ["a/1.jpg", "a/1.jpg"], ["a/2.jpg", "b/1.jpg"], [True, False], 2)
-        >>> pairs.faces(), pairs.folds.tolist()
-        (['a/1', 'a/2', 'b/1'], [0, 1])
+        >>> pairs.faces(), pairs.folds.tolist(), pairs.people.tolist()
+        (['a/1', 'a/2', 'b/1'], [0, 1], [[0, 0], [0, 1]])
     """
 
     name: str
@@ -61,20 +65,27 @@ class Pairs:
     second: tuple[str, ...]
     same: BoolArray
     folds: IntArray
+    people: IntArray | None
 
-    def __init__(self, name: str, first: Any, second: Any, same: Any, folds: Any = 10) -> None:
+    def __init__(self, name: str, first: Any, second: Any, same: Any, folds: Any = 10, people: Any = None) -> None:
         keys = tuple(map(face_key, first)), tuple(map(face_key, second))
         if len(keys[0]) != len(keys[1]) or not keys[0]:
             raise DataError(
                 f"expected as many first as second faces, at least one; got {len(keys[0])} and {len(keys[1])}",
                 where=name,
             )
+        itself = next((row for row, (a, b) in enumerate(zip(*keys, strict=True), start=1) if a == b), None)
+        if itself is not None:
+            raise DataError(f"pair {itself} is {keys[0][itself - 1]} and itself", where=name, mend="remove the pair")
+        flags = _both_kinds(bool_vector(same, "same", len(keys[0])), name)
+        given = people_by(folder_of, *keys, flags) if people is None else people
         for field, value in (
             ("name", name),
             ("first", keys[0]),
             ("second", keys[1]),
-            ("same", bool_vector(same, "same", len(keys[0]))),
+            ("same", flags),
             ("folds", fold_indices(folds, len(keys[0]))),
+            ("people", None if given is None else label_numbers(people=given)[0]),
         ):
             object.__setattr__(self, field, value)
 
@@ -84,6 +95,28 @@ class Pairs:
     def faces(self) -> list[str]:
         """Every face that the pairs need, once, in order of first appearance."""
         return list(dict.fromkeys(key for pair in zip(self.first, self.second, strict=True) for key in pair))
+
+
+def folder_of(key: str) -> str:
+    """The folder that a face lies in, as a rule its person's.
+
+    Example:
+        >>> folder_of("Zico/Zico_0002")
+        'Zico'
+    """
+    return key.rpartition("/")[0]
+
+
+def people_by(person_of: Callable[[str], str], first: Any, second: Any, same: BoolArray) -> list[list[str]] | None:
+    """The people [pairs, 2] of the faces; None where they contradict the flag of any pair.
+
+    Example:
+        >>> people_by(folder_of, ["a/1", "a/1"], ["a/2", "b/1"], np.array([True, False]))
+        [['a', 'a'], ['a', 'b']]
+    """
+    people = [[person_of(a), person_of(b)] for a, b in zip(first, second, strict=True)]
+    agree = all((a == b) == one for (a, b), one in zip(people, same.tolist(), strict=True))
+    return people if agree else None
 
 
 def read_lfw_pairs(path: str | Path) -> Pairs:
@@ -124,47 +157,8 @@ def read_lfw_pairs(path: str | Path) -> Pairs:
             raise DataError(f"expected '{expected}', got {' '.join(words)!r}", where=where)
         first.append(_lfw_key(words[0], words[1], where))
         second.append(_lfw_key(words[-2] if not one_person else words[0], words[-1], where))
-    return Pairs("LFW", first, second, same, np.repeat(np.arange(folds), 2 * each))
-
-
-def read_cfp_pairs(protocol_folder: str | Path, kind: Literal["FF", "FP"] = "FP") -> Pairs:
-    """The pairs of CFP: frontal against frontal (``"FF"``) or against profile (``"FP"``).
-
-    ``Pair_list_F.txt`` and ``Pair_list_P.txt`` number the pictures, ``Split/KIND/NN/same.txt`` and
-    ``diff.txt`` hold pairs of these numbers; each NN is a fold. Keys are ``001/frontal_01`` and
-    ``001/profile_01``.
-
-    Raises:
-        DataError: a missing file, a row that is not two numbers, a number that no picture has, a row whose
-            people contradict the name of its file.
-
-    Example:
-        read_cfp_pairs("cfp/Protocol", kind="FP").faces()[0]   # '001/frontal_05'
-    """
-    if kind not in ("FF", "FP"):
-        raise DataError(f"unknown kind of CFP pairs {kind!r}", mend="use 'FF' or 'FP'")
-    folder = Path(protocol_folder)
-    frontal = _cfp_pictures(folder / "Pair_list_F.txt")
-    other = frontal if kind == "FF" else _cfp_pictures(folder / "Pair_list_P.txt")
-    splits = sorted(path for path in (folder / "Split" / kind).glob("*") if path.is_dir())
-    if len(splits) < 2:
-        raise DataError("expected folders 01, 02, ... with same.txt and diff.txt", where=folder / "Split" / kind)
-    first: list[str] = []
-    second: list[str] = []
-    same: list[bool] = []
-    folds: list[int] = []
-    for fold, split in enumerate(splits):
-        for file, one_person in (("same.txt", True), ("diff.txt", False)):
-            for number, line in text_lines(split / file):
-                where = f"{split / file}:{number}"
-                a, b = _cfp_pair(line, frontal, other, where)
-                if (a.split("/")[0] == b.split("/")[0]) != one_person:
-                    raise DataError(f"{a} and {b} do not belong into {file}", where=where)
-                first.append(a)
-                second.append(b)
-                same.append(one_person)
-                folds.append(fold)
-    return Pairs(f"CFP-{kind}", first, second, np.array(same), np.array(folds))
+    with told_of(path):
+        return Pairs("LFW", first, second, same, np.repeat(np.arange(folds), 2 * each))
 
 
 def read_own_pairs(path: str | Path, folds: int = 10) -> Pairs:
@@ -199,8 +193,26 @@ def read_own_pairs(path: str | Path, folds: int = 10) -> Pairs:
         raise DataError("holds no pairs", where=path, mend="write rows of a, b, same")
     columns = len(rows[0][1])
     same = [_own_flag(cells, columns, f"{path}:{number}") for number, cells in rows]
-    membership = folds if columns == 3 else [_whole(cells[3], f"{path}:{number}") for number, cells in rows]
-    return Pairs(path.stem, [cells[0] for _, cells in rows], [cells[1] for _, cells in rows], same, membership)
+    membership = folds if columns == 3 else [whole_number(cells[3], f"{path}:{number}") for number, cells in rows]
+    with told_of(path):
+        return Pairs(path.stem, [cells[0] for _, cells in rows], [cells[1] for _, cells in rows], same, membership)
+
+
+@contextmanager
+def told_of(path: Path) -> Iterator[None]:
+    """Errors of :class:`Pairs` made inside name the file."""
+    try:
+        yield
+    except DataError as error:
+        message = str(error).removeprefix(f"{error.where}: ")
+        raise DataError(message, where=path) from error
+
+
+def _both_kinds(same: BoolArray, name: str) -> BoolArray:
+    if same.all() or not same.any():
+        kind = "one person" if same.all() else "two people"
+        raise DataError(f"all {same.size} pairs are of {kind}, expected both kinds", where=name, mend="check the flags")
+    return same
 
 
 def text_lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -214,38 +226,15 @@ def text_lines(path: Path) -> Iterator[tuple[int, str]]:
     return ((number, line) for number, line in enumerate(text.splitlines(), start=1) if line.strip())
 
 
-def _whole(word: str, where: str) -> int:
+def whole_number(word: str, where: str) -> int:
+    """The number that ``word`` is; an error naming the row where it is none."""
     if not word.isdecimal():
         raise DataError(f"expected a whole number, got {word!r}", where=where)
     return int(word)
 
 
 def _lfw_key(name: str, number: str, where: str) -> str:
-    return f"{name}/{name}_{_whole(number, where):04d}"
-
-
-def _cfp_pictures(path: Path) -> dict[int, str]:
-    """Number to key, from rows such as ``1 ../Data/Images/001/frontal/01.jpg``."""
-    pictures = {}
-    for row, line in text_lines(path):
-        words = line.split()
-        parts = words[-1].split("/")
-        if len(words) != 2 or len(parts) < 3:
-            raise DataError(f"expected 'number .../person/view/picture', got {line!r}", where=f"{path}:{row}")
-        number = _whole(words[0], f"{path}:{row}")
-        pictures[number] = f"{parts[-3]}/{parts[-2]}_{parts[-1].rsplit('.', 1)[0]}"
-    return pictures
-
-
-def _cfp_pair(line: str, left: dict[int, str], right: dict[int, str], where: str) -> tuple[str, str]:
-    words = [word.strip() for word in line.split(",")]
-    if len(words) != 2:
-        raise DataError(f"expected two numbers separated by a comma, got {line!r}", where=where)
-    a, b = (_whole(word, where) for word in words)
-    for number, pictures in ((a, left), (b, right)):
-        if number not in pictures:
-            raise DataError(f"no picture has the number {number}", where=where)
-    return left[a], right[b]
+    return f"{name}/{name}_{whole_number(number, where):04d}"
 
 
 def _own_flag(cells: list[str], columns: int, where: str) -> bool:

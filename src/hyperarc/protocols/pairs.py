@@ -8,7 +8,7 @@ face (one that no embedding is given for) keeps its place and is scored with cos
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,8 +17,10 @@ from hyperarc.contract import Contract
 from hyperarc.errors import DataError
 from hyperarc.metrics import auc, eer, kfold_accuracy, roc, tar_at_far, threshold_at_far
 from hyperarc.metrics.inputs import BoolArray, FloatArray, as_array, embedding_matrix
-from hyperarc.protocols.pair_lists import Pairs, face_key, read_cfp_pairs, read_lfw_pairs, read_own_pairs
-from hyperarc.protocols.result import Number, ResultCurve, ScoredPair, Scores
+from hyperarc.protocols.cfp_pairs import read_cfp_pairs
+from hyperarc.protocols.pair_intervals import ACCURACY, AUC, EER, pair_intervals, tar_name
+from hyperarc.protocols.pair_lists import Pairs, face_key, read_lfw_pairs, read_own_pairs
+from hyperarc.protocols.result import Number, Resampled, ResultCurve, ScoredPair, Scores
 
 __all__ = [
     "FARS",
@@ -45,12 +47,20 @@ class TarAtFar:
         threshold: cosine from which pairs are accepted; infinity when none may be.
         supported: whether there are at least 1 / far impostor pairs. If not, the number means "no false
             accept among these pairs" and says little about that FAR.
+        interval: 95 % interval of the TAR; None where the FAR is not supported.
     """
 
     far: float
     tar: float
     threshold: float
     supported: bool
+    interval: tuple[float, float] | None = None
+
+    def number(self) -> Number:
+        """As a number of a result; models cannot be compared by one that is not supported."""
+        if self.supported:
+            return Number(tar_name(self.far), self.tar, interval=self.interval)
+        return Number(tar_name(self.far), self.tar, note="too few impostor pairs for this FAR", better="")
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +79,8 @@ class PairsResult:
         hardest_impostor, hardest_genuine: worst first; absent pairs are left out, they are listed by
         themselves.
         absent_faces: keys without an embedding; absent_pairs: rows that were scored 0 for it.
+        intervals: of the numbers, 95 %, by name; see :mod:`hyperarc.protocols.pair_intervals`.
+        resampled: the numbers over resamples of people, to compare two models by.
         conditions: under which the numbers hold: data, pairs, flip, contract digest, device.
     """
 
@@ -88,17 +100,25 @@ class PairsResult:
     hardest_genuine: tuple[ScoredPair, ...]
     absent_faces: tuple[str, ...]
     absent_pairs: tuple[int, ...]
+    intervals: Mapping[str, tuple[float, float]]
+    resampled: Resampled
     conditions: dict[str, str | int | float]
 
     @property
     def numbers(self) -> tuple[Number, ...]:
         """Accuracy over the folds, TAR at the usual FARs, EER, AUC."""
-        rates = (
-            Number(f"TAR at FAR {p.far:g}", p.tar, note="" if p.supported else "too few impostor pairs for this FAR")
-            for p in self.tar_at_far
-        )
-        accuracy = Number("accuracy", self.accuracy, std=self.accuracy_std, note="mean and std over the folds")
-        return (accuracy, *rates, Number("EER", self.eer), Number("AUC", self.auc, unit=""))
+        intervals = self.intervals
+        accuracy = Number(ACCURACY, self.accuracy, std=self.accuracy_std, note="mean and std over the folds")
+        accuracy = replace(accuracy, interval=intervals.get(ACCURACY))
+        eer = Number(EER, self.eer, interval=intervals.get(EER), better="lower")
+        area = Number(AUC, self.auc, unit="", interval=intervals.get(AUC))
+        return (accuracy, *(point.number() for point in self.tar_at_far), eer, area)
+
+    @property
+    def telling(self) -> tuple[Number, ...]:
+        """Accuracy, and TAR at the smallest FAR of those down to 1e-3 that the pairs support."""
+        supported = [point.number() for point in self.tar_at_far[:3] if point.supported]
+        return (self.numbers[0], *supported[-1:])
 
     @property
     def curves(self) -> tuple[ResultCurve, ...]:
@@ -112,10 +132,11 @@ class PairsResult:
         return Scores(self.genuine, self.impostor, self.threshold)
 
     def headline(self) -> str:
-        """Accuracy and TAR at FAR 1e-3, with folds, pairs and flip policy."""
+        """Accuracy and TAR at FAR 1e-3 with their intervals, folds, pairs and flip policy."""
+        accuracy, tar = self.numbers[0], self.tar_at_far[2].number()
+        within, tar_within = (f" ({one.interval_text()})" if one.interval else "" for one in (accuracy, tar))
         return (
-            f"{100 * self.accuracy:.2f} +- {100 * self.accuracy_std:.2f} % over "
-            f"{len(self.fold_accuracies)} folds, TAR@FAR=1e-3 {100 * self.tar_at_far[2].tar:.2f} %, "
+            f"{accuracy.text()}{within} over {len(self.fold_accuracies)} folds, TAR@FAR=1e-3 {tar.text()}{tar_within}, "
             f"{len(self.genuine) + len(self.impostor)} pairs, flip {self.conditions.get('flip', 'none')}"
         )
 
@@ -125,6 +146,7 @@ class PairsResult:
             "protocol": self.name,
             "accuracy": self.accuracy,
             "accuracy_std": self.accuracy_std,
+            "intervals": dict(self.intervals),
             "fold_accuracies": self.fold_accuracies.tolist(),
             "fold_thresholds": self.fold_thresholds.tolist(),
             "threshold": self.threshold,
@@ -184,6 +206,9 @@ def evaluate_pairs(
     cosines = np.where(absent, 0.0, np.einsum("pd,pd->p", units[first], units[second])).clip(-1.0, 1.0)
     genuine, impostor = cosines[pairs.same], cosines[~pairs.same]
     thresholds = 1.0 - folded.thresholds / 2.0
+    points = [_tar_at_far(genuine, impostor, far) for far in FARS]
+    right = (cosines > thresholds[pairs.folds]) == pairs.same
+    found = pair_intervals(pairs, cosines, right, {point.far: point.threshold for point in points if point.supported})
     return PairsResult(
         name=pairs.name,
         accuracy=folded.mean,
@@ -191,7 +216,7 @@ def evaluate_pairs(
         fold_accuracies=folded.fold_accuracies,
         fold_thresholds=thresholds,
         threshold=float(thresholds.mean()),
-        tar_at_far=tuple(_tar_at_far(genuine, impostor, far) for far in FARS),
+        tar_at_far=tuple(replace(point, interval=found.of.get(tar_name(point.far))) for point in points),
         smallest_far=1.0 / impostor.size,
         eer=eer(genuine, impostor),
         auc=auc(genuine, impostor),
@@ -201,7 +226,10 @@ def evaluate_pairs(
         hardest_genuine=_hardest(pairs, cosines, pairs.same & ~absent, 1.0, hardest),
         absent_faces=absent_faces,
         absent_pairs=folded.absent_pairs,
-        conditions=_conditions(pairs, contract, data, device, len(absent_faces), int(absent.sum())),
+        intervals=found.of,
+        resampled=found.resampled,
+        conditions=_conditions(pairs, contract, data, device, len(absent_faces), int(absent.sum()))
+        | {"intervals": found.told},
     )
 
 

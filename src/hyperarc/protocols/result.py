@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -22,6 +23,8 @@ class Number:
         unit: ``"share"``, ``"count"`` or ``""`` (a plain number).
         std: standard deviation over folds; None where there are none.
         note: what to know about it, such as ``"too few impostor pairs for this FAR"``.
+        interval: 95 % interval, low and high, under the condition ``intervals``; None where there is none.
+        better: which of two models' numbers is better; ``""`` where that cannot be said.
 
     Example:
         >>> Number("accuracy", 0.9923, std=0.0032).text()
@@ -33,20 +36,39 @@ class Number:
     unit: Literal["share", "count", ""] = "share"
     std: float | None = None
     note: str = ""
+    interval: tuple[float, float] | None = None
+    better: Literal["higher", "lower", ""] = "higher"
 
     def text(self) -> str:
         """The value as it is printed."""
-        if self.unit == "count":
-            return f"{self.value:,.0f}"
-        if self.unit != "share":
-            return f"{self.value:.4f}"
-        spread = "" if self.std is None else f" +- {100 * self.std:.2f}"
-        return f"{100 * self.value:.2f}{spread} %"
+        spread = "" if self.std is None or self.unit != "share" else f" +- {100 * self.std:.2f}"
+        return f"{self._plain(self.value)}{spread}{self._sign}"
+
+    def interval_text(self) -> str:
+        """The interval as it is printed; empty where there is none.
+
+        Example:
+            >>> Number("accuracy", 0.9923, interval=(0.989, 0.9951)).interval_text()
+            '98.90 to 99.51 %'
+        """
+        if self.interval is None:
+            return ""
+        return f"{self._plain(self.interval[0])} to {self._plain(self.interval[1])}{self._sign}"
 
     def as_dict(self) -> dict[str, Any]:
         """As plain values for JSON; what is not finite becomes None."""
         value = self.value if np.isfinite(self.value) else None
-        return {"name": self.name, "value": value, "unit": self.unit, "std": self.std, "note": self.note}
+        plain = {"name": self.name, "value": value, "unit": self.unit, "std": self.std, "note": self.note}
+        return plain | {"interval": self.interval}
+
+    def _plain(self, value: float) -> str:
+        if self.unit == "count":
+            return f"{value:,.0f}"
+        return f"{100 * value:.2f}" if self.unit == "share" else f"{value:.4f}"
+
+    @property
+    def _sign(self) -> str:
+        return " %" if self.unit == "share" else ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,6 +117,20 @@ class Scores:
     threshold: float | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class Resampled:
+    """Numbers over resamples of what was compared, the same resamples for every model.
+
+    Attributes:
+        compared: digest of the list that was resampled. Lists of one digest are resampled alike, so two models' values
+            may be subtracted one by one (the paired bootstrap).
+        values: name of a number -> [resamples].
+    """
+
+    compared: str
+    values: Mapping[str, FloatArray] = field(default_factory=dict)
+
+
 class Result(Protocol):
     """What every result has."""
 
@@ -105,6 +141,14 @@ class Result(Protocol):
     @property
     def numbers(self) -> tuple[Number, ...]:
         """What was measured, the most telling first."""
+
+    @property
+    def telling(self) -> tuple[Number, ...]:
+        """Those of the numbers that a table over several protocols shows."""
+
+    @property
+    def resampled(self) -> Resampled | None:
+        """The numbers over resamples, or None."""
 
     @property
     def conditions(self) -> Conditions:
@@ -142,7 +186,7 @@ class Measured:
     """A result that is a list of numbers.
 
     Attributes:
-        told: how many of the numbers the headline tells.
+        told: how many of the numbers headline and tables tell.
         details: more for the JSON, plain values.
 
     Example:
@@ -163,10 +207,16 @@ class Measured:
     absent_faces: tuple[str, ...] = ()
     details: dict[str, Any] = field(default_factory=dict)
     told: int = 3
+    resampled: Resampled | None = None
+
+    @property
+    def telling(self) -> tuple[Number, ...]:
+        """The first numbers."""
+        return self.numbers[: self.told]
 
     def headline(self) -> str:
         """The first numbers, and whether faces were flipped."""
-        numbers = [f"{number.name} {number.text()}" for number in self.numbers[: self.told]]
+        numbers = [f"{number.name} {number.text()}" for number in self.telling]
         return ", ".join([*numbers, f"flip {self.conditions.get('flip', 'not stated')}"])
 
     def as_dict(self) -> dict[str, Any]:

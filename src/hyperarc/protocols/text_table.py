@@ -74,3 +74,18 @@ def read_table(path: Path, columns: dict[str, type], *, delimiter: str = " ", he
 def _where(path: Path, error: Exception) -> str:
     row = re.search(r"[Rr]ow #(\d+)", str(error))
     return f"{path}:{row[1]}" if row else str(path)
+
+
+def read_header(path: Path, delimiter: str = ",") -> list[str]:
+    """The cells of the first row.
+
+    Raises:
+        DataError: missing file, or one that is no UTF-8 text.
+    """
+    try:
+        with open(path, encoding="utf-8-sig") as file:
+            return [cell.strip() for cell in file.readline().split(delimiter)]
+    except FileNotFoundError as error:
+        raise DataError("no such file", where=path) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"cannot be read as UTF-8 text ({error})", where=path) from error

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from hyperarc.data.face_set import open_faces
+from hyperarc.data.face_set import Faces, open_faces
 from hyperarc.data.formats.mat_file import read_mat
 from hyperarc.errors import DataError
 from hyperarc.metrics.inputs import FloatArray, IntArray
 from hyperarc.protocols.embedded import Embedded
+from hyperarc.protocols.pair_intervals import share_interval
 from hyperarc.protocols.pair_lists import face_key
 from hyperarc.protocols.protocol import Opened, Protocol, protocols
 from hyperarc.protocols.result import Measured, Number, ResultCurve
@@ -62,7 +63,14 @@ class TinyFace(Protocol):
         absent = embedded.require_most(self.faces(), self.name)
         ranks, precision = self._searched(embedded)
         shares = np.array([np.mean((ranks > 0) & (ranks <= rank)) for rank in range(1, max(RANKS) + 1)])
-        numbers = [Number(f"rank-{rank}", float(shares[rank - 1])) for rank in RANKS]
+        numbers = [
+            Number(
+                f"rank-{rank}",
+                float(shares[rank - 1]),
+                interval=share_interval((ranks > 0) & (ranks <= rank), self.probes.people),
+            )
+            for rank in RANKS
+        ]
         return Measured(
             self.name,
             (*numbers, Number("mAP", float(precision.mean()), note="as the released script, over all ranks")),
@@ -73,6 +81,7 @@ class TinyFace(Protocol):
                 "distractors": len(self.distractors),
                 "absent_faces": len(absent),
                 "absent_probes": int((embedded.rows(self.probes.faces) < 0).sum()),
+                "intervals": "95 %, Clopper-Pearson, people of the probes as the unit",
                 **embedded.conditions(),
             },
             curves=(ResultCurve("cmc", np.arange(1.0, max(RANKS) + 1), shares),),
@@ -123,7 +132,7 @@ def _places(mates: FloatArray, others: FloatArray) -> IntArray:
 
 
 @protocols.register("tinyface")
-def open_tinyface(faces: Path, files: Path) -> Opened:
+def open_tinyface(faces: Faces, files: Path) -> Opened:
     """TinyFace: ``Testing_Set`` with ``Probe``, ``Gallery_Match``, ``Gallery_Distractor``; the two ``.mat`` lists."""
     found = open_faces(faces)
     keys = [face_key(face) for face in found.manifest.column("face").tolist()]

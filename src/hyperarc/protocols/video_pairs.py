@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hyperarc.data.face_set import open_faces
+from hyperarc.data.face_set import Faces, open_faces
 from hyperarc.errors import DataError
 from hyperarc.protocols.embedded import Embedded
 from hyperarc.protocols.line_pairs import read_ytf_splits
@@ -73,7 +73,7 @@ class VideoPairs(Protocol):
 
 
 @protocols.register("ytf")
-def open_ytf(faces: Path, files: Path) -> Opened:
+def open_ytf(faces: Faces, files: Path) -> Opened:
     """YouTube Faces: ``splits.txt``, frames in ``Name/0/``."""
     found = open_faces(faces)
     return Opened(VideoPairs(read_ytf_splits(files), found.manifest.column("face").tolist()), found)

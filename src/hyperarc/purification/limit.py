@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from hyperarc.errors import DataError
+from hyperarc.errors import DataError, UsageError
 
 EDGES: Final = np.linspace(-1.0, 1.0, 4001)
 FEWEST_PEOPLE = 10
@@ -95,13 +95,13 @@ def choose_limit(
         cosine: given, or None.
 
     Raises:
-        DataError: a cosine out of -1..1; none given, and the impostors cannot be fitted.
+        UsageError: a cosine out of -1..1. DataError: none given, and the impostors cannot be fitted.
     """
     if cosine is None:
         impostors = fit_impostors(counts, people)
         return impostors.limit(), impostors
     if not -1.0 <= cosine <= 1.0:
-        raise DataError(f"expected a cosine in -1..1, got {cosine}")
+        raise UsageError(f"expected a cosine in -1..1, got {cosine}")
     with suppress(DataError):
         return cosine, fit_impostors(counts, people)
     return cosine, None

@@ -17,13 +17,20 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from hyperarc.errors import RecipeError, nearest_names, unknown_name
+from hyperarc.errors import RecipeError, UsageError, nearest_names, unknown_name
 from hyperarc.recipe.dialect import YamlLoader
-from hyperarc.recipe.sections import Recipe
+from hyperarc.recipe.frozen import Frozen
+from hyperarc.recipe.sections import Evaluation, Recipe
 
 MAX_RECIPE_BYTES = 1 << 20
 _PROBLEMS_TOLD = 20
 NOT_YAML = (yaml.YAMLError, ValueError, RecursionError)  # the latter two of impossible dates and of endless nesting
+
+
+class EvaluationList(Frozen):
+    """The section ``evaluation`` of a recipe by itself."""
+
+    evaluation: tuple[Evaluation, ...] = ()
 
 
 def recipe_names() -> list[str]:
@@ -35,21 +42,39 @@ def recipe_names() -> list[str]:
 def load_recipe(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
     """Read, override and check a recipe; every mistake is one :class:`RecipeError` that says where it is.
 
+    An override that is no ``key=value``, or that leads nowhere, is a :class:`UsageError`.
+
     Example:
         >>> recipe = load_recipe("demo", ["training.batch_size=32", "head.margin=cosface"])
         >>> recipe.training.batch_size, recipe.head.margin
         (32, 'cosface')
     """
-    text = _read(name_or_path)
-    try:
-        content = yaml.load(text, YamlLoader)
-    except NOT_YAML as error:
-        raise RecipeError(f"not valid YAML: {' '.join(str(error).split())}", where=name_or_path) from error
-    if not isinstance(content, dict):
-        raise RecipeError(f"expected keys and values, got {type(content).__name__}", where=name_or_path)
+    content = _content(name_or_path)
     for override in overrides:
         _override(content, override)
     return parse_recipe(content, where=name_or_path)
+
+
+def load_evaluations(name_or_path: str) -> tuple[Evaluation, ...]:
+    """The section ``evaluation`` of a recipe; a file may hold this section alone. Errors as :func:`load_recipe`.
+
+    Example:
+        >>> [evaluation.protocol for evaluation in load_evaluations("demo")]
+        ['drawn']
+    """
+    return parse_evaluations(_content(name_or_path), where=name_or_path)
+
+
+def parse_evaluations(content: dict[str, Any], *, where: object) -> tuple[Evaluation, ...]:
+    """Check the evaluations of a recipe, or of its section ``evaluation`` alone, given as nested dictionaries."""
+    try:
+        model = EvaluationList if set(content) == {"evaluation"} else Recipe
+        found = model.model_validate(content).evaluation
+    except ValidationError as error:
+        raise RecipeError(_explain(error), where=where) from None
+    if not found:
+        raise UsageError("its section evaluation names nothing to judge by", where=where)
+    return found
 
 
 def parse_recipe(content: dict[str, Any], *, where: object) -> Recipe:
@@ -90,6 +115,17 @@ def read_values(overrides: Sequence[str]) -> dict[str, Any]:
     return content
 
 
+def _content(name_or_path: str) -> dict[str, Any]:
+    """The recipe as nested dictionaries, unchecked."""
+    try:
+        content = yaml.load(_read(name_or_path), YamlLoader)
+    except NOT_YAML as error:
+        raise RecipeError(f"not valid YAML: {' '.join(str(error).split())}", where=name_or_path) from error
+    if not isinstance(content, dict):
+        raise RecipeError(f"expected keys and values, got {type(content).__name__}", where=name_or_path)
+    return content
+
+
 def _read(name_or_path: str) -> str:
     path = Path(name_or_path)
     if path.suffix in (".yaml", ".yml") or "/" in name_or_path:
@@ -113,11 +149,11 @@ def _read(name_or_path: str) -> str:
 def _override(content: dict[str, Any], override: str) -> None:
     key, equals, value = override.partition("=")
     if not equals or not key:
-        raise RecipeError(f"expected key=value, got {override!r}")
+        raise UsageError(f"expected key=value, got {override!r}")
     try:
         parsed = yaml.load(value, YamlLoader)
     except NOT_YAML as error:
-        raise RecipeError("the value is not valid YAML", where=override) from error
+        raise UsageError("the value is not valid YAML", where=override) from error
     *parents, last = key.strip().split(".")
     here: Any = content
     for part in parents:
@@ -135,8 +171,8 @@ def _place(section: Any, part: str, override: str) -> Any:
     if isinstance(section, list):
         if part.isdecimal() and int(part) < len(section):
             return int(part)
-        raise RecipeError(f"expected an index below {len(section)}, got {part!r}", where=override)
-    raise RecipeError(f"{part!r} is sought in a value, not in a section", where=override)
+        raise UsageError(f"expected an index below {len(section)}, got {part!r}", where=override)
+    raise UsageError(f"{part!r} is sought in a value, not in a section", where=override)
 
 
 def _explain(error: ValidationError) -> str:

@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 from hyperarc.recipe.augmentation import Augmentation
 from hyperarc.recipe.dialect import YamlDumper
 from hyperarc.recipe.frozen import Frozen
+from hyperarc.recipe.loss import HeadSection
 
 
 class DrawnData(Frozen):
@@ -22,8 +23,6 @@ class DrawnData(Frozen):
     faces_per_person: int = Field(24, ge=1, description="mean faces of a person")
     seed: int = Field(0, ge=0, description="another seed draws other people")
     tail_exponent: float = Field(0.0, ge=0, description="0 for equal class sizes, larger for a longer tail")
-    flip_rate: float = Field(0.0, ge=0, le=1, description="share of faces given another person's label")
-    conflict_rate: float = Field(0.0, ge=0, le=1, description="share of people cut into two labels")
 
 
 class SourceData(Frozen):
@@ -33,6 +32,25 @@ class SourceData(Frozen):
     color: Literal["rgb", "bgr"] = Field(
         "rgb", description="bgr: red and blue are exchanged in all files, and put right on reading"
     )
+
+
+class Noise(Frozen):
+    """Wrong labels put in on purpose, the truth kept beside the run; see :mod:`hyperarc.data.noise`."""
+
+    flips: float = Field(0.0, ge=0, le=1, description="share of faces given another person's name")
+    strangers: float = Field(0.0, ge=0, le=1, description="share of faces replaced by people who are not in the set")
+    strangers_from: SourceData | None = Field(
+        None, description="faces of strangers; none draws them, where the set is drawn too"
+    )
+    conflicts: float = Field(0.0, ge=0, le=1, description="share of people cut into two names")
+    together: int = Field(1, ge=1, description="faces of one wrong person that go under the same name")
+    seed: int = Field(0, ge=0, description="another seed takes other faces")
+
+    @model_validator(mode="after")
+    def _fits(self) -> Noise:
+        if self.flips + self.strangers > 1:
+            raise ValueError(f"flips and strangers are more than all faces: {self.flips:g} + {self.strangers:g}")
+        return self
 
 
 class PeopleTable(Frozen):
@@ -95,6 +113,11 @@ class Data(Frozen):
     drawn: DrawnData | None = None
     sources: tuple[SourceData, ...] = ()
     people_table: PeopleTable | None = None
+    noise: Noise = Noise()
+    manifest: str | None = Field(
+        None, description="a manifest of these faces, as hyperarc purify leaves: its names and marks count; "
+        "${NAME} is taken from the environment"
+    )
     min_faces: int = Field(1, ge=1, description="people with fewer faces are left out")
     sampler: Sampler = Sampler()
     flip: bool = Field(True, description="mirror every second face at random, as all recipes of the family do")
@@ -117,30 +140,6 @@ class Backbone(Frozen):
     name: str = "iresnet50"
     embedding_dim: int = Field(512, ge=2, le=65536)
     arguments: dict[str, Any] = Field(default_factory=dict, description="the backbone's own, such as neck and dropout")
-
-
-class Prototypes(Frozen):
-    """Hard prototype mining (AdaptiveFace): a step sweeps over the batch's people and those easily taken for them."""
-
-    queue: int = Field(16, ge=1, description="k, hard people kept for each; at most all others")
-    threshold: float = Field(-1.0, ge=-1, lt=1, description="h, cosine that an entry must exceed; -1 keeps all")
-    threshold_end: float | None = Field(None, ge=-1, lt=1, description="where h goes; the larger, the harder")
-    threshold_steps: int = Field(0, ge=0, description="steps that h takes to go there")
-    refresh_every: int | None = Field(0, ge=0, description="steps between searches for neighbors; 0 once; none never")
-
-
-class HeadSection(Frozen):
-    """The loss."""
-
-    margin: str = Field("arcface", description="one of hyperarc.margin_names(), or groupface")
-    arguments: dict[str, Any] = Field(default_factory=dict, description="the margin's own, such as scale and margin")
-    auxiliary: dict[str, dict[str, Any]] = Field(
-        default_factory=dict, description="losses to add, such as {triplet: {weight: 0.1}}"
-    )
-    sub_centers: int = Field(1, ge=1, description="centers per person")
-    sample_rate: float = Field(1.0, gt=0, le=1, description="share of people swept in a step (Partial FC)")
-    prototypes: Prototypes | None = Field(None, description="sweep over hard people only; none sweeps over all")
-    memory_mb: float = Field(64.0, gt=0, description="what the sweep may hold, MiB")
 
 
 class Distillation(Frozen):
@@ -169,6 +168,9 @@ class Optimizer(Frozen):
     decay_norms: bool = Field(True, description="decay biases, norms and PReLU slopes too, as arcface_torch does")
     backbone_lr_factor: float = Field(1.0, ge=0, description="below 1 to fine-tune")
     clip_norm: float = Field(5.0, gt=0, description="gradient norm limit of the backbone, and of the head apart")
+    update_in_backward: bool = Field(
+        False, description="SGD: centers move while the sweep goes back, without a whole gradient and without clip_norm"
+    )
 
 
 class Schedule(Frozen):
@@ -198,7 +200,7 @@ class Training(Frozen):
     batch_size: int = Field(128, ge=2, description="faces per step over all accumulation parts")
     accumulate: int = Field(1, ge=1, description="parts that a batch is computed in")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
-        "auto", description="of the backbone; auto is bf16 where the hardware has it; the head is always fp32"
+        "auto", description="of the backbone; auto is bf16 where the hardware has it"
     )
     channels_last: bool = True
     compile: bool = Field(False, description="torch.compile the backbone; the first step takes a minute longer")
@@ -206,6 +208,11 @@ class Training(Frozen):
         "highest", description="fp32 matmul; medium is oneDNN on CPU and TF32 or bf16 where the hardware has it"
     )
     freeze_batchnorm: bool = Field(False, description="keep running statistics as they are (fine-tuning)")
+    sync_batchnorm: bool = Field(
+        False, description="under torchrun, batch norms see the whole batch and not each process's part"
+    )
+    backend: Literal["auto", "gloo", "nccl"] = Field("auto", description="under torchrun; auto is nccl with GPUs")
+    timeout_s: float = Field(1800.0, gt=0, description="under torchrun, how long processes wait for each other")
     ema: float | None = Field(None, gt=0, lt=1, description="decay of an averaged copy of the backbone, which is kept")
     keep_heap: bool = Field(
         True, description="keep freed memory in the process on CPU: 10 to 25 % faster, 40 to 70 % more memory"
@@ -266,6 +273,20 @@ class Recipe(Frozen):
                 f"batch_size / accumulate = {part} is not a multiple of data.sampler.people.faces_per_person "
                 f"{sampler.faces_per_person}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _one_backward_a_step(self) -> Recipe:
+        wanted = {
+            "optimizer.name is sgd": self.optimizer.name == "sgd",
+            "training.accumulate is 1": self.training.accumulate == 1,
+            "training.precision is not fp16": self.training.precision != "fp16",
+            "nothing but the margin moves the centers": self.distillation is None
+            and not {"intra", "inter"} & self.head.auxiliary.keys(),
+        }
+        missing = [condition for condition, met in wanted.items() if not met]
+        if self.optimizer.update_in_backward and missing:
+            raise ValueError(f"optimizer.update_in_backward works only where {' and '.join(missing)}")
         return self
 
     def to_yaml(self) -> str:

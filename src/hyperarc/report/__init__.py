@@ -4,6 +4,7 @@ rooms.
 matplotlib, Pillow and Jinja are imported when something is drawn, not before.
 """
 
+from hyperarc.report.comparison_plots import Panel, angle_ridges, interval_panels
 from hyperarc.report.histograms import Histogram, histograms
 from hyperarc.report.page import (
     Card,
@@ -16,15 +17,17 @@ from hyperarc.report.page import (
     Strip,
     Table,
     Tile,
+    Value,
     render_report,
     write_report,
 )
-from hyperarc.report.plots import Curve, accuracy_bars, angle_histogram, det_curve, roc_curve
+from hyperarc.report.plots import Curve, angle_histogram, det_curve, roc_curve
 from hyperarc.report.sections import (
     Angles,
     ProtocolFacts,
     conditions_table,
     faces_section,
+    hardest_strips,
     pair_tile,
     protocol_section,
     recipe_section,
@@ -43,6 +46,7 @@ __all__ = [
     "FacesToFaces",
     "Histogram",
     "Listing",
+    "Panel",
     "Plot",
     "ProtocolFacts",
     "Report",
@@ -50,13 +54,16 @@ __all__ = [
     "Strip",
     "Table",
     "Tile",
-    "accuracy_bars",
+    "Value",
     "angle_histogram",
+    "angle_ridges",
     "conditions_table",
     "contact_sheet",
     "det_curve",
     "faces_section",
+    "hardest_strips",
     "histograms",
+    "interval_panels",
     "pair_tile",
     "percent",
     "protocol_section",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from hyperarc.errors import DataError
 from hyperarc.report.plots import Curve, roc_curve
-from hyperarc.report.style import SERIES, new_figure, styled
+from hyperarc.report.style import legend_columns, new_figure, series_look, styled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -28,11 +28,11 @@ def cmc_curve(curves: Sequence[Curve], *, title: str = "CMC") -> Figure:
         raise DataError("expected at least one run to draw")
     figure, (axes,) = new_figure(5.6, 4.0)
     for number, curve in enumerate(curves):
-        axes.plot(curve.far, curve.tar, "o-", color=SERIES[number % len(SERIES)], markersize=3, label=curve.label)
+        axes.plot(curve.far, curve.tar, marker="o", **series_look(number), markersize=3, label=curve.label)
     lowest = min(float(curve.tar.min()) for curve in curves)
     axes.set(xlabel="Rank", ylabel="Share of probes found", title=title, ylim=(max(0.0, 1.2 * lowest - 0.25), 1.02))
     axes.yaxis.set_major_formatter(lambda share, _: f"{100 * share:g} %")
-    figure.legend(loc="outside lower center", ncols=4)
+    figure.legend(loc="outside lower center", ncols=legend_columns([curve.label for curve in curves]))
     return figure
 
 

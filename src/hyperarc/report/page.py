@@ -25,7 +25,22 @@ from hyperarc.report.style import CSS_NAMES, styled
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Cell = str | int | float | bool | None
+
+@dataclass(frozen=True)
+class Value:
+    """A number in a table, as it should read.
+
+    Attributes:
+        text: the number; note: a smaller line below it, such as its interval.
+        tone: "best" of those it is compared with, "level" with the best, or "plain".
+    """
+
+    text: str
+    note: str = ""
+    tone: Literal["best", "level", "plain"] = "plain"
+
+
+Cell = str | int | float | bool | Value | None
 
 
 @dataclass(frozen=True)
@@ -56,14 +71,19 @@ class Table:
 
     Attributes:
         header: column titles, or empty for a list of facts; rows: cells; caption: heading.
+        groups: titles over several columns each, and how many, over all columns; or empty.
+        note: below the table; wide: it takes the whole width of the page.
 
     Raises:
-        DataError: a row of another length than the header.
+        DataError: a row of another length than the header, or groups of another.
     """
 
     header: Sequence[str]
     rows: Sequence[Sequence[Cell]]
     caption: str = ""
+    groups: Sequence[tuple[str, int]] = ()
+    note: str = ""
+    wide: bool = False
 
     def __post_init__(self) -> None:
         for number, row in enumerate(self.rows):
@@ -72,6 +92,8 @@ class Table:
                     f"row {number} has {len(row)} cells under {len(self.header)} titles",
                     where=self.caption or "table",
                 )
+        if self.groups and sum(count for _, count in self.groups) != len(self.header):
+            raise DataError(f"groups over other than {len(self.header)} columns", where=self.caption or "table")
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,8 +156,8 @@ class Listing:
 
 @dataclass(frozen=True, eq=False)
 class Section:
-    """A part of the page, in this order: text (blank lines part paragraphs), figures, strips, faces side by side,
-    tables, listings."""
+    """A part of the page, in this order: text (blank lines part paragraphs), the leading table, figures, strips, faces
+    side by side, tables, listings."""
 
     title: str
     text: str = ""
@@ -144,6 +166,7 @@ class Section:
     image_strips: Sequence[Strip] = ()
     listings: Sequence[Listing] = ()
     side_by_side: Sequence[FacesToFaces] = ()
+    lead: Table | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,15 +200,18 @@ def write_report(report: Report, path: str | Path) -> Path:
         >>> write_report(Report("Run 1"), Path(tempfile.mkdtemp()) / "run" / "report.html").name
         'report.html'
     """
-    path = Path(path)
-    text = render_report(report)
-    with write_beside(path) as beside:
+    return write_page(render_report(report), path)
+
+
+def write_page(text: str, path: str | Path) -> Path:
+    """Write the text of a page, whole or not at all; its path."""
+    with write_beside(Path(path)) as beside:
         beside.write_text(text, encoding="utf-8")
-    return path
+    return Path(path)
 
 
-def render_report(report: Report) -> str:
-    """The page as text; see :func:`write_report`."""
+def render_report(report: Report, template: str = "report.html.j2", **more: Any) -> str:
+    """The page as text; see :func:`write_report`. A template that extends the report's may be given ``more``."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     house = Environment(
@@ -196,8 +222,9 @@ def render_report(report: Report) -> str:
         lstrip_blocks=True,
     )
     house.filters.update(cell=cell_text, svg=figure_svg, picture=picture_uri, paragraphs=_paragraphs)
-    house.tests["figure_number"] = lambda value: isinstance(value, int | float) and not isinstance(value, bool)
-    page = house.get_template("report.html.j2").render(report=report)
+    house.tests["number_value"] = lambda value: isinstance(value, Value)
+    house.tests["figure_number"] = lambda value: isinstance(value, int | float | Value) and not isinstance(value, bool)
+    page = house.get_template(template).render(report=report, **more)
     return page if page.endswith("\n") else page + "\n"
 
 
@@ -216,7 +243,7 @@ def cell_text(value: Cell) -> str:
         return f"{value:,}"
     if isinstance(value, float):
         return f"{value:.4g}" if math.isfinite(value) else "n/a"
-    return value
+    return value.text if isinstance(value, Value) else value
 
 
 @styled

@@ -5,7 +5,7 @@ Angles are given in degrees, rates as shares in 0..1. An empty or mismatched lis
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +18,9 @@ from hyperarc.report.style import (
     IMPOSTOR,
     INK,
     MUTED,
-    SERIES,
+    legend_columns,
     new_figure,
-    percent,
+    series_look,
     share_label,
     styled,
 )
@@ -75,16 +75,16 @@ def roc_curve(curves: Sequence[Curve], *, title: str = "ROC") -> Figure:
     figure, (axes,) = new_figure(5.6, 4.0)
     left = _smallest_far(curves)
     lowest = 1.0
-    for curve, color in zip(curves, _colors(len(curves)), strict=True):
+    for curve, look in zip(curves, _looks(len(curves)), strict=True):
         far, tar = _steps(curve.far, curve.tar, left)
         lowest = min(lowest, float(tar[0]))
-        axes.plot(far, tar, color=color, drawstyle="steps-post", label=curve.label)
+        axes.plot(far, tar, **look, drawstyle="steps-post", label=curve.label)
     axes.set(xlim=(left, 1.0), xlabel="False accept rate", ylabel="True accept rate", title=title)
     bottom = max(0.0, lowest - max(0.04, 0.15 * (1.0 - lowest)))
     axes.set_ylim(bottom, 1.0 + 0.02 * (1.0 - bottom))
     _share_axis(axes, "x")
     axes.yaxis.set_major_formatter(lambda share, _: f"{100 * share:g} %")
-    figure.legend(loc="outside lower center", ncols=4)
+    figure.legend(loc="outside lower center", ncols=legend_columns([curve.label for curve in curves]))
     return figure
 
 
@@ -101,18 +101,18 @@ def det_curve(curves: Sequence[Curve], *, title: str = "DET") -> Figure:
     errors = [1.0 - curve.tar for curve in curves]
     floor = min((float(e[e > 0].min()) for e in errors if (e > 0).any()), default=1e-3)
     floor = 10.0 ** np.floor(np.log10(min(floor, 0.1)) + 1e-9)
-    for curve, color in zip(curves, _colors(len(curves)), strict=True):
+    for curve, look in zip(curves, _looks(len(curves)), strict=True):
         far, tar = _steps(curve.far, curve.tar, left)
         # No false reject at all lies below any logarithmic axis: the line leaves the figure there.
         frr = np.maximum(1.0 - tar, 0.1 * floor)
-        axes.plot(far, frr, color=color, drawstyle="steps-post", label=curve.label)
+        axes.plot(far, frr, **look, drawstyle="steps-post", label=curve.label)
     low = min(left, floor)
     axes.plot([low, 1.0], [low, 1.0], color=MUTED, linewidth=1.0, linestyle=(0, (1, 3)), label="equal error")
     axes.set(xlim=(left, 1.0), xlabel="False accept rate", ylabel="False reject rate", title=title)
     _share_axis(axes, "x")
     _share_axis(axes, "y")
     axes.set_ylim(floor, 1.0)
-    figure.legend(loc="outside lower center", ncols=4)
+    figure.legend(loc="outside lower center", ncols=legend_columns([*(curve.label for curve in curves), "equal error"]))
     return figure
 
 
@@ -150,7 +150,7 @@ def draw_angles(
         ("Same person", genuine_deg, GENUINE),
         ("Two people", impostor_deg, IMPOSTOR),
     ):
-        degrees = _angles(angles, name)
+        degrees = check_angles(angles, name)
         shares = np.histogram(degrees, bins=edges)[0] / degrees.size
         tallest = max(tallest, float(shares.max()))
         median = float(np.median(degrees))
@@ -166,62 +166,15 @@ def draw_angles(
     axes.legend(loc="upper right")
 
 
-@styled
-def accuracy_bars(
-    accuracies: Mapping[str, Mapping[str, tuple[float, float]]], *, title: str = "Accuracy by protocol"
-) -> Figure:
-    """Mean accuracy with bars of one standard deviation over the folds, per protocol and run.
-
-    Points with bars instead of filled columns, because the axis does not start at 0.
-
-    Args:
-        accuracies: run -> protocol -> (mean, standard deviation), shares in 0..1. A protocol that a run lacks
-            is left out for that run.
-
-    Example:
-        >>> accuracy_bars({"arcface": {"LFW": (0.992, 0.003)}}).axes[0].get_yticklabels()[0].get_text()
-        'LFW'
-    """
-    protocols = list(dict.fromkeys(name for run in accuracies.values() for name in run))
-    if not protocols:
-        raise DataError("expected at least one run with one protocol")
-    figure, (axes,) = new_figure(5.6, 1.1 + 0.3 * len(protocols) * (len(accuracies) + 0.8))
-    lowest = 1.0
-    runs = len(accuracies)
-    for number, ((run, values), color) in enumerate(zip(accuracies.items(), _colors(runs), strict=True)):
-        shift = (number - (runs - 1) / 2) * 0.8 / runs
-        for place, protocol in enumerate(protocols):
-            if protocol not in values:
-                continue
-            mean, std = values[protocol]
-            lowest = min(lowest, mean - std)
-            axes.errorbar(mean, place + shift, xerr=std, color=color, fmt="o", markersize=6, capsize=3)
-            axes.annotate(
-                percent(mean),
-                (mean, place + shift),
-                (0, 7),
-                textcoords="offset points",
-                ha="center",
-                fontsize=8,
-            )
-        axes.plot([], [], "o", color=color, label=run)
-    bottom = max(0.0, lowest - 0.15 * (1.0 - lowest) - 0.005)
-    axes.set(xlim=(bottom, 1.0 + 0.03 * (1 - bottom)), ylim=(len(protocols) - 0.4, -0.6), title=title)
-    axes.set_yticks(range(len(protocols)), protocols)
-    axes.grid(visible=False, axis="y")
-    axes.xaxis.set_major_formatter(lambda share, _: f"{100 * share:g} %")
-    if runs > 1:
-        figure.legend(loc="outside lower center", ncols=3)
-    return figure
-
-
-def _colors(count: int) -> list[str]:
+def _looks(count: int) -> list[dict[str, Any]]:
+    """Color of each run, and dashes from the seventh on."""
     if count == 0:
         raise DataError("expected at least one run to draw")
-    return [SERIES[number % len(SERIES)] for number in range(count)]
+    return [series_look(number) for number in range(count)]
 
 
-def _angles(angles: npt.ArrayLike, name: str) -> npt.NDArray[Any]:
+def check_angles(angles: npt.ArrayLike, name: str) -> npt.NDArray[Any]:
+    """The angles as one list; an error naming them unless all are degrees in 0..180."""
     degrees = np.asarray(angles, dtype=np.float64).ravel()
     if degrees.size == 0 or not ((degrees >= 0.0) & (degrees <= 180.0 + 1e-6)).all():
         raise DataError(f"{name}: expected angles in degrees, 0..180, at least one")

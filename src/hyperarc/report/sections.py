@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from hyperarc.report.comparison_plots import angle_ridges
 from hyperarc.report.page import Cell, Listing, Plot, Section, Strip, Table, Tile
 from hyperarc.report.plots import Curve, angle_histogram, det_curve, roc_curve
 from hyperarc.report.training_plots import Rows, training_curves
@@ -29,29 +30,30 @@ class ProtocolFacts:
 
     Attributes:
         name: of the protocol.
-        curves: ROC of each run; Curve(label, far, tar). None where nothing is verified.
-        angles: of what is compared, or None.
+        curves: ROC of each model; Curve(label, far, tar). None where nothing is verified.
+        angles: model -> of what is compared; models without scores are left out.
         plots: more figures.
-        rates: rows (name, value, note) of the table of rates.
-        hardest_impostor, hardest_genuine: tiles of two faces each; see :func:`pair_tile`.
-        conditions: under which all of it holds.
+        lead: table that the section begins with, such as the numbers of several models.
+        rates: table of the numbers of one model.
+        strips: the hardest pairs; see :func:`hardest_strips`.
+        conditions: tables of what all of it holds under.
     """
 
     name: str
     curves: Sequence[Curve] = ()
-    angles: Angles | None = None
+    angles: Mapping[str, Angles] = field(default_factory=dict)
     plots: Sequence[Plot] = ()
-    rates: Sequence[tuple[str, str, str]] = ()
-    hardest_impostor: Sequence[Tile] = ()
-    hardest_genuine: Sequence[Tile] = ()
-    conditions: Mapping[str, Cell] = field(default_factory=dict)
+    lead: Table | None = None
+    rates: Table | None = None
+    strips: Sequence[Strip] = ()
+    conditions: Sequence[Table] = ()
 
 
 def protocol_section(facts: ProtocolFacts) -> Section:
     """ROC, DET and angles of one protocol, its rates and conditions, and the pairs it finds hardest.
 
     Example:
-        >>> facts = ProtocolFacts("LFW", [Curve("run", [0.0, 1.0], [0.9, 1.0])], Angles([20.0], [90.0]))
+        >>> facts = ProtocolFacts("LFW", [Curve("run", [0.0, 1.0], [0.9, 1.0])], {"run": Angles([20.0], [90.0])})
         >>> len(protocol_section(facts).figures)
         3
     """
@@ -59,27 +61,32 @@ def protocol_section(facts: ProtocolFacts) -> Section:
     if facts.curves:
         caption = "Share of genuine pairs accepted while so few impostor pairs are."
         figures.append(Plot(roc_curve(facts.curves), caption))
-    if facts.angles is not None:
-        histogram = angle_histogram(
-            facts.angles.genuine_deg, facts.angles.impostor_deg, threshold_deg=facts.angles.threshold_deg
-        )
+    if len(facts.angles) == 1:
+        (angles,) = facts.angles.values()
+        histogram = angle_histogram(angles.genuine_deg, angles.impostor_deg, threshold_deg=angles.threshold_deg)
         figures.append(Plot(histogram, "The less the two hills overlap, the better. Dashed lines are medians."))
     if facts.curves:
         figures.append(Plot(det_curve(facts.curves), "Both errors; lower and further left is better."))
-    strips = [
-        Strip(caption, tiles)
-        for caption, tiles in (
-            ("Two people, most alike", facts.hardest_impostor),
-            ("One person, least alike", facts.hardest_genuine),
-        )
-        if tiles
-    ]
-    tables = []
-    if facts.rates:
-        tables.append(Table((), facts.rates, "Rates"))
-    if facts.conditions:
-        tables.append(conditions_table(facts.conditions))
-    return Section(facts.name, figures=figures, tables=tables, image_strips=strips)
+    if len(facts.angles) > 1:
+        named = {name: (one.genuine_deg, one.impostor_deg, one.threshold_deg) for name, one in facts.angles.items()}
+        caption = "The less the two hills overlap, the better. Short bars are medians."
+        figures.append(Plot(angle_ridges(named), caption, wide=True))
+    tables = [*([facts.rates] if facts.rates else []), *facts.conditions]
+    return Section(facts.name, figures=figures, tables=tables, image_strips=facts.strips, lead=facts.lead)
+
+
+def hardest_strips(impostor: Sequence[Tile], genuine: Sequence[Tile], model: str = "") -> list[Strip]:
+    """The hardest pairs of either kind under their captions; a kind without tiles is left out.
+
+    Args:
+        impostor, genuine: tiles of two faces each, see :func:`pair_tile`; model: named where there are several.
+
+    Example:
+        >>> [strip.caption for strip in hardest_strips([], [Tile(())], "r50")]
+        ['One person, least alike: r50']
+    """
+    kinds = (("Two people, most alike", impostor), ("One person, least alike", genuine))
+    return [Strip(f"{caption}: {model}" if model else caption, tiles) for caption, tiles in kinds if tiles]
 
 
 def pair_tile(
@@ -97,7 +104,13 @@ def pair_tile(
     """
     degrees = float(np.rad2deg(np.arccos(np.clip(cosine, -1.0, 1.0))))
     score = f"{degrees:.1f}°, cosine {cosine:.3f}" if np.isfinite(cosine) else "no score"
-    return Tile((first, second), " · ".join(names), score, "good" if same else "bad")
+    return Tile((first, second), " · ".join(map(_short, names)), score, "good" if same else "bad")
+
+
+def _short(key: str) -> str:
+    """The key of a face without its folder, where the name of the file begins with that."""
+    folder, _, name = key.rpartition("/")
+    return name if folder and name.startswith(folder.rpartition("/")[2]) else key
 
 
 def training_section(runs: Mapping[str, Rows], text: str = "") -> Section:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import io
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
@@ -36,6 +36,8 @@ BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY = (
 PEOPLE = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, INK, MUTED)  # for points that stand for people
 SERIES = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY)
 BY_NORM: Any = ((GREEN, "-"), (ORANGE, (0, (5, 2))), (VERMILLION, (0, (1.2, 1.6))))  # of embeddings, largest first
+_LETTER_IN, _HANDLE_IN = 0.078, 0.62  # room that a letter of a legend takes, and its line
+_DASHES: Any = ("-", (0, (5, 2)), (0, (1.2, 1.6)))
 GENUINE, IMPOSTOR = BLUE, VERMILLION
 
 # The name of each color in the style sheet of the page, which gives it a lighter twin on a dark screen.
@@ -130,6 +132,27 @@ def save_figure(figure: Figure, path: Path, dpi: float = 200) -> Path:
             short = re.sub(r' d="[^"]*"', lambda path: re.sub(r"(\.\d)\d+", r"\1", path[0]), buffer.getvalue())
             beside.write_text(re.sub(r"\n +<", "\n<", short), encoding="utf-8")
     return path
+
+
+def series_look(number: int) -> dict[str, Any]:
+    """Color and dashes of a line among several, from 0 on; colors come again from the seventh on, dashed.
+
+    Example:
+        >>> series_look(0) == {"color": BLUE, "linestyle": "-"}, series_look(6)["color"] == BLUE
+        (True, True)
+    """
+    return {"color": SERIES[number % len(SERIES)], "linestyle": _DASHES[number // len(SERIES) % len(_DASHES)]}
+
+
+def legend_columns(labels: Sequence[str], width_in: float = 5.6) -> int:
+    """Columns of a legend below a figure of this width, so that no label is cut off.
+
+    Example:
+        >>> legend_columns(["arcface", "cosface"]), legend_columns(["mobilefacenet-noflip"] * 4)
+        (4, 2)
+    """
+    longest = max(map(len, labels), default=0)
+    return max(1, min(4, int(width_in / (_LETTER_IN * longest + _HANDLE_IN))))
 
 
 def new_figure(width_in: float, height_in: float, rows: int = 1, columns: int = 1) -> tuple[Figure, list[Axes]]:

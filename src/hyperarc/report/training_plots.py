@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hyperarc.errors import DataError
+from hyperarc.report.panels import ALONE_IN
 from hyperarc.report.style import MUTED, SERIES, new_figure, step_label, styled
 
 if TYPE_CHECKING:
@@ -50,10 +51,9 @@ def training_curves(runs: Mapping[str, Rows], *, smooth: float = 0.02) -> Figure
     panels = [panel for panel in _PANELS if any(_series(rows, panel[1])[0] for rows in runs.values())]
     if not panels:
         raise DataError("no row holds a training field", mend=f"log some of {', '.join(TRAINING_FIELDS[1:])}")
-    height = 3.1 * ((len(panels) + 1) // 2)
-    figure, axes_list = new_figure(
-        10.4 if len(panels) > 1 else 5.6, height, (len(panels) + 1) // 2, min(2, len(panels))
-    )
+    rows_of_panels = (len(panels) + 1) // 2
+    width, height = ALONE_IN if len(panels) == 1 else (10.4, 3.1 * rows_of_panels)
+    figure, axes_list = new_figure(width, height, rows_of_panels, min(2, len(panels)))
     for axes, (title, fields, writing, raw) in zip(axes_list, panels, strict=False):
         for number, rows in enumerate(runs.values()):
             color = SERIES[number % len(SERIES)]

@@ -2,6 +2,11 @@
 
 A checkpoint holds every tensor and number of a :class:`~hyperarc.training.state.TrainingState` and torch's random
 state, so that a run killed at any step and resumed ends with the same weights as one that was never stopped.
+
+Several processes write ``shard-00001000-0-of-2.safetensors`` and so on first, each what it has alone: its classes'
+centers and their momentum, its random state. A run goes on with any number of processes: each reads the rows of its own
+classes from the shards that hold them. (torch.distributed.checkpoint would read its own table of contents by unpickling
+it, which runs what a stranger wrote there.)
 """
 
 from __future__ import annotations
@@ -10,21 +15,20 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
 from hyperarc.errors import CheckpointError
 from hyperarc.files import write_beside
-from hyperarc.recipe import Recipe, Sampler
+from hyperarc.parallel import everyones, rank, together, world_size
+from hyperarc.recipe import Noise, Recipe, Sampler
+from hyperarc.training.saved import FORMAT, Saved, belongs_to, digest_of, shard_path
+from hyperarc.training.snapshot import RANDOM, CutNames, put_back, take
 from hyperarc.training.state import TrainingState
-
-FORMAT = "1"
 
 
 class Checkpoints:
@@ -48,25 +52,42 @@ class Checkpoints:
         self.teacher = ""
 
     def save(self, state: TrainingState) -> Path:
-        """Write the state of this step; drop the oldest beyond ``keep``, and those of later, abandoned steps."""
+        """Write the state of this step; drop the oldest beyond ``keep``, and those of later, abandoned steps.
+
+        Several processes write what each has alone first, and then the first of them all else, which makes it whole.
+        """
         path = self.folder / f"step-{state.step:08d}.safetensors"
-        tensors, numbers = _gather(state)
-        about = {
-            "format": FORMAT,
-            "step": str(state.step),
-            "recipe": recipe_digest(self.recipe),
-            "data": self.data,
-            "teacher": self.teacher,
-            "numbers": json.dumps(numbers),
-            "sha256": _digest(tensors),
-        }
-        with write_beside(path) as beside:
-            _write(tensors, beside, about)
-        self._tidy(path)
+        tensors, numbers = take(state)
+        shards = []
+        if world_size() > 1:
+            is_cut = CutNames(state)
+            own = {k: v for k, v in tensors.items() if k.startswith(RANDOM) or is_cut(k, v.shape)}
+            tensors = {k: v for k, v in tensors.items() if k not in own}
+            if rank() == 0:
+                path.unlink(missing_ok=True)  # of an abandoned run that came this far: its shards are written over
+            together()
+            about = {"format": FORMAT, "step": str(state.step), "sha256": digest_of(own)}
+            with write_beside(shard_path(path, rank(), world_size())) as beside:
+                _write(own, beside, about)
+            shards = [words.hex() for words in everyones(bytes.fromhex(about["sha256"]))]
+        if rank() == 0:
+            about = {
+                "format": FORMAT,
+                "step": str(state.step),
+                "recipe": recipe_digest(self.recipe),
+                "data": self.data,
+                "teacher": self.teacher,
+                "numbers": json.dumps(numbers),
+                "sha256": digest_of(tensors),
+            }
+            with write_beside(path) as beside:
+                _write(tensors, beside, about | ({"shards": json.dumps(shards)} if shards else {}))
+            self._tidy(path, len(shards))
+        together()
         return path
 
     def paths(self) -> list[Path]:
-        """Checkpoints there are, oldest first."""
+        """Checkpoints there are, oldest first; each may have shards beside it."""
         return sorted(self.folder.glob("step-*.safetensors"))
 
     def latest(self) -> Path | None:
@@ -76,7 +97,22 @@ class Checkpoints:
 
     def load(self, path: Path, state: TrainingState) -> None:
         """Put the run back to where ``path`` was saved; a damaged or foreign file changes nothing."""
-        tensors, about = _read(path)
+        try:
+            saved = Saved.open(path)
+            self._require_ours(saved)
+            saved.require_sound()
+        except CheckpointError as error:
+            together(problem=str(error))
+            raise
+        together()
+        tensors = saved.read(CutNames(state))
+        put_back(state, tensors, json.loads(saved.about["numbers"]), path)
+        state.step = int(saved.about["step"])
+        if RANDOM + "cpu" not in tensors:  # a process more than there were
+            torch.manual_seed(torch.initial_seed() + state.step)
+
+    def _require_ours(self, saved: Saved) -> None:
+        about, path = saved.about, saved.path
         if about.get("format") != FORMAT or not {"step", "recipe", "numbers", "sha256"} <= about.keys():
             raise CheckpointError("not a checkpoint of this version of HyperArc", where=path)
         if about["recipe"] != recipe_digest(self.recipe):
@@ -97,34 +133,33 @@ class Checkpoints:
                 where=path,
                 mend="bring the teacher's artifact back, or start a new run",
             )
-        if about["sha256"] != _digest(tensors):
-            raise CheckpointError(
-                "damaged: its content does not match its digest", where=path, mend=self._other(path)
-            )
-        _scatter(state, tensors, json.loads(about["numbers"]), path)
-        state.step = int(about["step"])
-
-    def _tidy(self, newest: Path) -> None:
+    def _tidy(self, newest: Path, shards: int) -> None:
         """Remove what is not kept, and what a killed process left half-written."""
         kept = [path for path in self.paths() if path <= newest][-self.keep :]
-        for path in [*self.paths(), *self.folder.glob(".step-*.partial"), *self.folder.glob(".tmp*")]:
+        beside = [path for path in self.folder.glob("shard-*") if not belongs_to(path, kept)]
+        now = self.folder.glob(f"shard-{newest.stem[5:]}-*")
+        beside += [path for path in now if not path.stem.endswith(f"-of-{shards}")]
+        for path in [*self.paths(), *beside, *self.folder.glob(".s*.partial"), *self.folder.glob(".tmp*")]:
             if path not in kept:
                 path.unlink(missing_ok=True)
-
-    def _other(self, path: Path) -> str:
-        others = [p.name for p in self.paths() if p != path]
-        return f"resume from {others[-1]} instead" if others else "no other checkpoint is left; start again"
 
 
 def recipe_digest(recipe: Recipe) -> str:
     """Digest of what must not change between two sittings: all but the evaluations, trackers and upkeep."""
     content = recipe.model_dump(mode="json", exclude={"evaluation", "description"})
     upkeep = {"checkpoint_every", "checkpoint_every_s", "keep_checkpoints", "keep_heap"}
-    upkeep |= {"evaluate_every_epochs", "trackers"}
+    upkeep |= {"evaluate_every_epochs", "trackers", "backend", "timeout_s"}
     content["training"] = {k: v for k, v in content["training"].items() if k not in upkeep}
-    for later in ("auxiliary", "prototypes"):  # older checkpoints know nothing of them
-        if not content["head"][later]:
-            del content["head"][later]
+    newer = ("head", "auxiliary"), ("head", "prototypes"), ("head", "trimming"), ("training", "sync_batchnorm")
+    for section, later in newer:
+        if not content[section][later]:  # older checkpoints know nothing of them
+            del content[section][later]
+    content["head"]["memory_mb"] = 64.0  # says how and not what; the default was this once
+    for choice in ("precision", "sweep"):
+        if content["head"][choice] == "auto":
+            del content["head"][choice]
+    if not recipe.optimizer.update_in_backward:
+        del content["optimizer"]["update_in_backward"]
     if recipe.data.sampler == Sampler():
         del content["data"]["sampler"]  # nor of this
     elif recipe.data.sampler.shards is None:
@@ -132,6 +167,11 @@ def recipe_digest(recipe: Recipe) -> str:
     del content["data"]["augmentation"]["preset"]  # the sections say all
     if not recipe.data.augmentation.steps():
         del content["data"]["augmentation"]
+    if recipe.data.noise == Noise():
+        del content["data"]["noise"]
+    if recipe.data.drawn is not None:  # where noise had its keys once
+        content["data"]["drawn"] |= {"flip_rate": 0.0, "conflict_rate": 0.0}
+    del content["data"]["manifest"]  # it may move: its faces stand in the checkpoint beside
     if recipe.distillation is None:
         del content["distillation"]
     else:
@@ -148,85 +188,3 @@ def _write(tensors: dict[str, Tensor], path: Path, about: dict[str, str]) -> Non
         if number is None:
             raise
         raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
-
-
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    if not path.is_file():
-        raise CheckpointError("no such checkpoint", where=path)
-    try:
-        with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"damaged: {error}", where=path, mend="resume from an older one beside it") from error
-
-
-def _modules(state: TrainingState) -> dict[str, torch.nn.Module]:
-    modules: dict[str, torch.nn.Module] = {"backbone": state.backbone, "head": state.head}
-    return modules if state.ema is None else modules | {"ema": state.ema}
-
-
-def _gather(state: TrainingState) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    tensors = {f"{part}.{k}": v for part, module in _modules(state).items() for k, v in module.state_dict().items()}
-    numbers: dict[str, Any] = {"cpu_s": state.cpu_s, "wall_s": state.wall_s, "optimizer": {}}
-    for index, slots in state.optimizer.state_dict()["state"].items():
-        for key, value in slots.items():
-            if isinstance(value, Tensor):
-                tensors[f"optimizer.{index}.{key}"] = value
-            else:
-                numbers["optimizer"].setdefault(str(index), {})[key] = value
-    if state.scaler.is_enabled():
-        numbers["scaler"] = state.scaler.state_dict()
-    if state.order is not None:
-        tensors |= {f"order.{key}": value for key, value in state.order.state_dict().items()}
-    tensors["random.cpu"] = torch.get_rng_state()
-    if torch.cuda.is_available():
-        tensors["random.cuda"] = torch.cuda.get_rng_state()
-    # clone: safetensors refuses tensors that share memory, and channels_last ones
-    return {k: v.detach().cpu().clone(memory_format=torch.contiguous_format) for k, v in tensors.items()}, numbers
-
-
-def _scatter(state: TrainingState, tensors: Mapping[str, Tensor], numbers: dict[str, Any], path: Path) -> None:
-    parts: dict[str, dict[str, Tensor]] = {}
-    for name, tensor in tensors.items():
-        part, _, key = name.partition(".")
-        parts.setdefault(part, {})[key] = tensor
-    try:
-        for part, module in _modules(state).items():
-            module.load_state_dict(parts[part])
-        content = state.optimizer.state_dict()
-        slots: dict[int, dict[str, Any]] = {int(k): dict(v) for k, v in numbers["optimizer"].items()}
-        for name, tensor in parts.get("optimizer", {}).items():
-            index, _, key = name.partition(".")
-            slots.setdefault(int(index), {})[key] = tensor
-        state.optimizer.load_state_dict(content | {"state": slots})
-        _lay_out(state.optimizer)
-        if state.order is not None:
-            state.order.load_state_dict(parts.get("order", {}))
-    except (KeyError, RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise CheckpointError(f"does not fit this run: {reason}", where=path) from error
-    if "scaler" in numbers:
-        state.scaler.load_state_dict(numbers["scaler"])
-    torch.set_rng_state(parts["random"]["cpu"])
-    if "cuda" in parts["random"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state(parts["random"]["cuda"])
-    state.cpu_s, state.wall_s = numbers["cpu_s"], numbers["wall_s"]
-
-
-def _lay_out(optimizer: torch.optim.Optimizer) -> None:
-    """Give every slot the memory layout of its parameter, as before the save.
-
-    The fused optimizers walk both in memory order: a contiguous momentum of a channels_last weight would be scrambled.
-    """
-    for parameter, slots in optimizer.state.items():
-        for key, value in slots.items():
-            if isinstance(value, Tensor) and value.shape == parameter.shape:
-                slots[key] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
-
-
-def _digest(tensors: Mapping[str, Tensor]) -> str:
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        digest.update(name.encode())
-        digest.update(tensors[name].flatten().view(torch.uint8).numpy().data)
-    return digest.hexdigest()

@@ -42,9 +42,11 @@ class Hardware:
         return asdict(self) | {"dtype": str(self.dtype).removeprefix("torch.")}
 
 
-def choose_hardware(training: Training) -> Hardware:
-    """Apply the recipe's choices to torch, and say what they came to."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+def choose_hardware(training: Training, local_rank: int = 0) -> Hardware:
+    """Apply the recipe's choices to torch, and say what they came to; each process of a machine takes its own GPU."""
+    device = "cuda" if torch.cuda.is_available() and training.backend != "gloo" else "cpu"
+    if device == "cuda":
+        torch.cuda.set_device(local_rank)
     if training.threads:
         torch.set_num_threads(training.threads)
     torch.set_float32_matmul_precision(training.matmul)

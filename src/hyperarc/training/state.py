@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from hyperarc.backbones.sync_batchnorm import synchronize
 from hyperarc.data.order import Order
 from hyperarc.heads.head import Head
 from hyperarc.recipe import Recipe
@@ -48,6 +49,8 @@ class TrainingState:
 def make_state(recipe: Recipe, backbone: nn.Module, head: Head, hardware: Hardware) -> TrainingState:
     """The state before the first step."""
     layout = torch.channels_last if recipe.training.channels_last else torch.contiguous_format
+    if recipe.training.sync_batchnorm:
+        backbone = synchronize(backbone, hardware.device)
     backbone = backbone.to(hardware.device).to(memory_format=layout)  # type: ignore[call-overload]
     head = head.to(hardware.device)
     ema = None

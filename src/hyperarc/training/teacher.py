@@ -14,7 +14,8 @@ from hyperarc.contract import Contract
 from hyperarc.encoder import model_input
 from hyperarc.errors import ContractError, RecipeError
 from hyperarc.heads.distillation import class_divergence, embedding_distance
-from hyperarc.heads.head import Head, HeadOutput
+from hyperarc.heads.head import Head
+from hyperarc.heads.output import HeadOutput
 from hyperarc.parallel import gather
 from hyperarc.recipe import Distillation, Recipe
 from hyperarc.recipe.file import expand_path
@@ -61,11 +62,13 @@ class Teacher:
             loss = loss + self.section.embedding_weight * distance
             values["embedding_distance"] = distance.detach()
         if self.centers is not None:
+            cut = head.centers.cut
             divergence = class_divergence(
                 (embeddings, own),
-                (theirs, self.centers),
+                (theirs, self.centers[cut.first : cut.last].to(own.device)),
                 scale=self.section.class_scale,
                 memory_mb=self.memory_mb,
+                sharded=not cut.whole,
             )
             loss = loss + self.section.class_weight * divergence
             values["class_divergence"] = divergence.detach()

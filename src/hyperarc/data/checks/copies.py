@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from hyperarc.data.checks.picture_hash import Int8s, near_pairs
+
 Ints = npt.NDArray[np.int64]
 
 
@@ -65,3 +67,28 @@ def linked_groups(first: Ints, second: Ints) -> dict[int, list[int]]:
     for row in sorted(parent):
         groups.setdefault(root(row), []).append(row)
     return groups
+
+
+def superfluous(
+    digests: npt.NDArray[np.uint64], descriptors: Int8s, labels: npt.ArrayLike
+) -> npt.NDArray[np.bool_]:
+    """Pictures that are equal, or nearly, to an earlier one of the same label: bool [N].
+
+    Args:
+        digests: uint64 [N] of the pixels; descriptors: int8 [N, 256], see :mod:`hyperarc.data.checks.picture_hash`.
+        labels: [N].
+
+    Example:
+        >>> none = np.zeros((4, 256), np.int8)
+        >>> superfluous(np.array([7, 7, 9, 7], np.uint64), none, [0, 1, 0, 0]).tolist()
+        [False, False, False, True]
+    """
+    owners = np.asarray(labels, dtype=np.int64)
+    equal = first_of_equals(digests, owners)
+    near = near_pairs(descriptors)
+    own = owners[near.first] == owners[near.second]
+    copies = equal != np.arange(len(owners))
+    for first, *others in linked_groups(near.first[own], near.second[own]).values():
+        copies[others] = True
+        copies[first] |= equal[first] != first
+    return np.asarray(copies)

@@ -114,7 +114,7 @@ def _measure(reader: FaceReader, rows: npt.NDArray[np.int64]) -> FaceStatistics:
             continue
         sizes[:, place] = picture.shape[1::-1]
         crop = crop_of(picture)
-        digests[place], small[place], blur[place] = _digest(picture), small_of(crop), blur_px(crop)
+        digests[place], small[place], blur[place] = pixel_digest(picture), small_of(crop), blur_px(crop)
     thumbs = thumbnails(small)
     return FaceStatistics(
         rows=rows,
@@ -130,7 +130,13 @@ def _measure(reader: FaceReader, rows: npt.NDArray[np.int64]) -> FaceStatistics:
     )
 
 
-def _digest(picture: Pixels) -> int:
+def pixel_digest(picture: Pixels) -> int:
+    """The first 8 bytes of the SHA-256 of size and pixels.
+
+    Example:
+        >>> pixel_digest(np.zeros((2, 2, 3), np.uint8)) == pixel_digest(np.zeros((1, 4, 3), np.uint8))
+        False
+    """
     content = hashlib.sha256(str(picture.shape).encode())
     content.update(np.ascontiguousarray(picture).data)
     return int.from_bytes(content.digest()[:8], "little")

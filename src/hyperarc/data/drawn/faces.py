@@ -17,7 +17,6 @@ import numpy.typing as npt
 from hyperarc.data.drawn.batches import Progress, draw_batches
 from hyperarc.data.drawn.scene import NUISANCES, Floats, scene_rows, scene_uniforms
 from hyperarc.data.drawn.traits import TRAITS, sample_traits
-from hyperarc.data.noise import Labels, flip_labels, split_conflicts
 from hyperarc.errors import DataError
 
 IDENTITY_NAMES: tuple[str, ...] = tuple(TRAITS)
@@ -124,20 +123,13 @@ class DrawnFaces:
 
 @dataclass(frozen=True)
 class DrawnSet:
-    """A labeled set of N drawn faces.
-
-    ``true_labels`` is the person, ``labels`` what the set claims; ``flipped`` marks rows whose label names
-    another person, ``conflicts`` maps each label that was cut from a person to that person.
-    """
+    """A labeled set of N drawn faces: ``labels`` [N] int64 is the person, the rest as of :class:`DrawnFaces`."""
 
     images: npt.NDArray[np.uint8]
-    labels: Labels
-    true_labels: Labels
+    labels: npt.NDArray[np.int64]
     landmarks: Floats
     nuisances: Floats
     identities: Floats
-    flipped: npt.NDArray[np.bool_]
-    conflicts: dict[int, int]
 
 
 def draw_people(count: int, seed: int) -> Floats:
@@ -210,30 +202,24 @@ def draw_set(
     conditions: Conditions | None = None,
     *,
     tail_exponent: float = 0.0,
-    flip_rate: float = 0.0,
-    conflict_rate: float = 0.0,
     progress: Progress | None = None,
 ) -> DrawnSet:
     """Draw a labeled set in memory: rows in order of person, then of picture.
 
-    Picture i of person p depends on (seed, p, i) and the conditions only. Labels are flipped first (exactly
-    ``round(flip_rate * N)`` rows), then ``conflict_rate`` of the labels with two or more rows are cut in two.
-    ``progress`` is called with (faces done, faces in all) every few batches and at the end.
+    Picture i of person p depends on (seed, p, i) and the conditions only. ``progress`` is called with (faces done,
+    faces in all) every few batches and at the end. :func:`hyperarc.data.noise.add_noise` puts in wrong labels.
 
     Example:
-        >>> small = draw_set(3, 4, seed=0, flip_rate=0.25)
-        >>> small.images.shape, int(small.flipped.sum())
-        ((12, 112, 112, 3), 3)
+        >>> small = draw_set(3, 4, seed=0)
+        >>> small.images.shape, small.labels[-1]
+        ((12, 112, 112, 3), np.int64(2))
     """
     sizes = class_sizes(people, faces_per_person, tail_exponent, seed)
     owners = np.repeat(np.arange(people, dtype=np.int64), sizes)
-    rng = np.random.default_rng([seed, 3])
-    labels, flipped = flip_labels(owners, flip_rate, rng)
-    labels, conflicts = split_conflicts(labels, conflict_rate, rng)
     who = draw_people(people, seed)
     how = set_nuisances(sizes, seed, conditions)
     images, landmarks = draw_batches(who[owners], how, seed, progress)
-    return DrawnSet(images, labels, owners, landmarks, how, who, flipped, conflicts)
+    return DrawnSet(images, owners, landmarks, how, who)
 
 
 def draw_chunks(

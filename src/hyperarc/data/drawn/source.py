@@ -14,9 +14,9 @@ FACES_TO_JUDGE = 8  # of each person: 28 genuine pairs to choose from
 FOLDS = 10
 
 
-@lru_cache(maxsize=2)  # of a comparison, whose runs train and judge on the same two sets
-def drawn_source(recipe: DrawnData) -> ArraySource:
-    """The faces that a recipe asks for; persons are named by their (possibly noisy) label.
+@lru_cache(maxsize=3)  # of a comparison, whose runs train on, put in as strangers, and judge on the same sets
+def drawn_source(recipe: DrawnData, name: str = "drawn", prefix: str = "person") -> ArraySource:
+    """The faces that a recipe asks for; persons are named by a prefix and their label.
 
     Example:
         >>> drawn_source(DrawnData(people=2, faces_per_person=3)).scan().class_counts().tolist()
@@ -27,10 +27,8 @@ def drawn_source(recipe: DrawnData) -> ArraySource:
         recipe.faces_per_person,
         seed=recipe.seed,
         tail_exponent=recipe.tail_exponent,
-        flip_rate=recipe.flip_rate,
-        conflict_rate=recipe.conflict_rate,
     )
-    return ArraySource(faces.images, [f"person{label:06d}" for label in faces.labels.tolist()], name="drawn")
+    return ArraySource(faces.images, [f"{prefix}{label:06d}" for label in faces.labels.tolist()], name=name)
 
 
 def drawn_pairs(people: int, seed: int) -> tuple[list[str], list[str], list[bool], ArraySource]:

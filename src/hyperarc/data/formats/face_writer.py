@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from hyperarc.data.row import Row
-from hyperarc.errors import DataError
+from hyperarc.errors import UsageError
 
 
 class Packed(NamedTuple):
@@ -66,7 +66,7 @@ class ShardLimits:
 
     def __post_init__(self) -> None:
         if any(limit is not None and limit < 1 for limit in (self.faces, self.bytes)):
-            raise DataError(f"expected shards of at least one face and one byte, got {self.faces} and {self.bytes}")
+            raise UsageError(f"expected shards of at least one face and one byte, got {self.faces} and {self.bytes}")
 
     def __bool__(self) -> bool:
         return self.faces is not None or self.bytes is not None

@@ -89,7 +89,7 @@ class FolderSource:
                     else:
                         layout.skip("broken links and hidden folders skipped", path)
         except OSError as error:
-            layout.skip(f"folders that cannot be listed ({error.strerror}) skipped", inside)
+            layout.unlisted(inside, error.strerror or "unknown")
         return folders
 
 

@@ -14,6 +14,7 @@ from hyperarc.errors import DataError
 from hyperarc.faces.image import ImageLimits
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+_UNLISTED = "folders that cannot be listed"
 LAYOUT = "one folder per person with pictures in it: person/face.jpg"
 
 
@@ -66,6 +67,11 @@ class Layout:
         if path and not is_hidden(path):
             self.folders.add(path.encode("utf-8", "backslashreplace").decode())
 
+    def unlisted(self, path: str, reason: str) -> None:
+        """A folder that the system does not let be listed: whoever lies in it stays unknown."""
+        self.folders -= {path, *_parents(path)}
+        self.skip(f"{_UNLISTED} ({reason}) skipped", path)
+
     def skip(self, what: str, path: str) -> None:
         """Count and name a file that is no face."""
         self.skipped.setdefault(what, []).append(path)
@@ -101,10 +107,13 @@ class Layout:
                 "move them into person folders",
             )
         else:
-            others = sum(len(names) for names in self.skipped.values())
+            closed = sum(len(names) for what, names in self.skipped.items() if what.startswith(_UNLISTED))
+            others = sum(len(names) for names in self.skipped.values()) - closed
             kinds = "/".join(extension[1:] for extension in EXTENSIONS)
             got = f"{len(self.folders)} folders and {others} other files, but no {kinds}"
             mend = "point to the folder, zip or .rec that holds the people"
+            if closed:
+                got, mend = f"{got}; {closed} folders cannot be listed", "see who may read them"
         return DataError(f"expected {LAYOUT}; got {got}", where=self.where, mend=mend)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from hyperarc.errors import HyperArcError
+from hyperarc.heads.shard import Cut, Shard
 from hyperarc.registry import Registry
 
 auxiliaries: Registry[type[Auxiliary]] = Registry("auxiliary loss", "hyperarc.heads.auxiliary")
@@ -27,11 +28,18 @@ class Auxiliary(nn.Module):
         if self.weight < 0:
             raise HyperArcError(f"weight must not be negative, got {weight}")
 
-    def for_classes(self, num_classes: int, embedding_dim: int) -> None:
-        """Make what depends on the number of classes; called once, before the first batch."""
+    sharded: tuple[str, ...] = ()
+    """Parameters and buffers that hold something of every class of this process's cut, the class first."""
 
-    def forward(self, embeddings: Tensor, labels: Tensor, centers: Tensor) -> Tensor:
-        """The unweighted loss of raw embeddings [N, d], labels [N] and raw centers [C, K, d]."""
+    def for_classes(self, cut: Cut, embedding_dim: int) -> None:
+        """Make what depends on the classes held here; called once, before the first batch."""
+
+    def forward(self, embeddings: Tensor, labels: Tensor, centers: Shard) -> Tensor:
+        """The unweighted loss of raw embeddings [N, d] and labels [N] of the whole batch, and of raw centers.
+
+        Several processes must come to the same: what each computes of its own centers alone is
+        :func:`~hyperarc.parallel.summed`, from what is :func:`~hyperarc.parallel.spread`.
+        """
         raise TypeError(f"{type(self).__name__} does not say what its loss is")
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from hyperarc.errors import HyperArcError
 from hyperarc.heads.auxiliary.auxiliary import Auxiliary, auxiliaries
+from hyperarc.heads.shard import Cut, Shard
 
 
 @auxiliaries.register("center")
@@ -27,37 +28,43 @@ class Center(Auxiliary):
         alpha: 0.5.
 
     Attributes:
-        centers: buffer [C, d], from 0.
+        centers: buffer [C, d], or of the classes held here, from 0.
 
     Example:
+        >>> from hyperarc.heads.shard import Cut, Shard
         >>> center = Center(alpha=1.0)
-        >>> center.for_classes(2, 2)
-        >>> float(center(torch.tensor([[2.0, 0.0]]), torch.tensor([1]), torch.zeros(2, 1, 2))), center.centers.tolist()
+        >>> center.for_classes(Cut.of(2), 2)
+        >>> unused = Shard.whole(torch.zeros(2, 1, 2))
+        >>> float(center(torch.tensor([[2.0, 0.0]]), torch.tensor([1]), unused)), center.centers.tolist()
         (2.0, [[0.0, 0.0], [1.0, 0.0]])
     """
 
     default_weight = 0.003
+    sharded = ("centers",)
 
     def __init__(self, *, alpha: float = 0.5, **rest: Any) -> None:
         super().__init__(**rest)
         if not 0.0 <= alpha <= 1.0:
             raise HyperArcError(f"alpha must be in [0, 1], got {alpha}")
         self.alpha = alpha
+        self.cut = Cut.of(0)
         self.centers: Tensor
         self.register_buffer("centers", torch.zeros(0, 0))
 
-    def for_classes(self, num_classes: int, embedding_dim: int) -> None:
-        self.centers = torch.zeros(num_classes, embedding_dim)
+    def for_classes(self, cut: Cut, embedding_dim: int) -> None:
+        self.cut = cut
+        self.centers = torch.zeros(cut.last - cut.first, embedding_dim)
 
-    def forward(self, embeddings: Tensor, labels: Tensor, centers: Tensor) -> Tensor:
-        own = self.centers[labels].to(embeddings.dtype)
-        loss = (embeddings - own).square().sum() / (2 * len(labels))
+    def forward(self, embeddings: Tensor, labels: Tensor, centers: Shard) -> Tensor:
+        own = self.cut.ask(labels, lambda _, places: self.centers[places], self.centers[:0])
+        loss = (embeddings - own.to(embeddings.dtype)).square().sum() / (2 * len(labels))
         if self.training:
             self._move(embeddings.detach(), labels)
         return loss
 
     def _move(self, embeddings: Tensor, labels: Tensor) -> None:
-        rows = embeddings.to(self.centers.dtype)
-        difference = torch.zeros_like(self.centers).index_add_(0, labels, self.centers[labels] - rows)
-        counts = torch.bincount(labels, minlength=len(self.centers)).to(self.centers.dtype)
+        places = self.cut.local(labels)
+        rows, places = embeddings[places >= 0].to(self.centers.dtype), places[places >= 0]
+        difference = torch.zeros_like(self.centers).index_add_(0, places, self.centers[places] - rows)
+        counts = torch.bincount(places, minlength=len(self.centers)).to(self.centers.dtype)
         self.centers -= self.alpha * difference / (1.0 + counts)[:, None]

@@ -11,6 +11,8 @@ from torch import Tensor
 from hyperarc.errors import unknown_name
 from hyperarc.geometry import angle, unit
 from hyperarc.heads.auxiliary.auxiliary import Auxiliary, auxiliaries
+from hyperarc.heads.shard import Shard
+from hyperarc.parallel import spread, summed
 
 Variant = Literal["paper", "released"]
 
@@ -30,7 +32,8 @@ class Inter(Auxiliary):
     With sub-centers the first of each class stands for it.
 
     Example:
-        >>> centers = torch.eye(3)[:, None]
+        >>> from hyperarc.heads.shard import Shard
+        >>> centers = Shard.whole(torch.eye(3)[:, None])
         >>> float(Inter()(torch.ones(1, 3), torch.tensor([0]), centers))  # all at 90 degrees
         -0.5
     """
@@ -41,13 +44,16 @@ class Inter(Auxiliary):
             raise unknown_name("variant", variant, get_args(Variant))
         self.variant = variant
 
-    def forward(self, embeddings: Tensor, labels: Tensor, centers: Tensor) -> Tensor:
-        classes, counts = labels.unique(return_counts=True)
-        share = counts.to(centers.dtype) / len(labels)
-        directions = unit(centers[:, 0])
-        cosine = directions[classes] @ directions.T  # [U, C]
+    def forward(self, embeddings: Tensor, labels: Tensor, centers: Shard) -> Tensor:
+        own, counts = labels.unique(return_counts=True)
+        share, classes = counts.to(embeddings.dtype) / len(labels), centers.cut.classes
+        of_own = unit(centers.of(own)[:, 0])
+        directions = of_own if centers.cut.whole else spread(of_own)
+        cosine = directions @ unit(centers.weight[:, 0]).T  # [U, C], or this process's classes
         if self.variant == "released":
-            return torch.dot(share, cosine.mean(dim=1))
-        own = torch.zeros_like(cosine, dtype=torch.bool).scatter_(1, classes[:, None], True)
-        angles = angle(cosine.masked_fill(own, 0.0)).masked_fill(own, 0.0)
-        return -torch.dot(share, angles.sum(dim=1)) / (math.pi * (len(centers) - 1))
+            value, parts = torch.dot(share, cosine.sum(dim=1)), float(classes)
+        else:
+            same = own[:, None] == torch.arange(centers.cut.first, centers.cut.last, device=own.device)
+            angles = angle(cosine.masked_fill(same, 0.0)).masked_fill(same, 0.0)
+            value, parts = -torch.dot(share, angles.sum(dim=1)), math.pi * (classes - 1)
+        return (value if centers.cut.whole else summed(value)) / parts

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from hyperarc.geometry import angle, unit
 from hyperarc.heads.auxiliary.auxiliary import Auxiliary, auxiliaries
+from hyperarc.heads.shard import Shard
 
 
 @auxiliaries.register("intra")
@@ -18,11 +19,12 @@ class Intra(Auxiliary):
     Use it beside norm_softmax to pull samples towards their centers; a margin does so already.
 
     Example:
-        >>> centers = torch.eye(2)[:, None]
+        >>> from hyperarc.heads.shard import Shard
+        >>> centers = Shard.whole(torch.eye(2)[:, None])
         >>> float(Intra()(torch.tensor([[0.0, 3.0]]), torch.tensor([0]), centers))  # 90 degrees off
         0.5
     """
 
-    def forward(self, embeddings: Tensor, labels: Tensor, centers: Tensor) -> Tensor:
-        cosine = torch.einsum("nd,nkd->nk", unit(embeddings), unit(centers[labels])).amax(dim=1)
+    def forward(self, embeddings: Tensor, labels: Tensor, centers: Shard) -> Tensor:
+        cosine = torch.einsum("nd,nkd->nk", unit(embeddings), unit(centers.of(labels))).amax(dim=1)
         return angle(cosine).mean() / math.pi

@@ -14,6 +14,7 @@ from torch import Tensor
 from hyperarc.errors import unknown_name
 from hyperarc.geometry import angle, unit
 from hyperarc.heads.auxiliary.auxiliary import Auxiliary, auxiliaries
+from hyperarc.heads.shard import Shard
 
 Kind = Literal["angular", "euclidean"]
 Mining = Literal["all", "hard", "semihard", "batch_hard"]
@@ -59,7 +60,7 @@ class Triplet(Auxiliary):
         self.kind, self.mining, self.mean = kind, mining, mean
         self.margin = MARGINS[kind] if margin is None else margin
 
-    def forward(self, embeddings: Tensor, labels: Tensor, centers: Tensor) -> Tensor:
+    def forward(self, embeddings: Tensor, labels: Tensor, centers: Shard) -> Tensor:
         rows = unit(embeddings)
         anchor, positive, negative = self.mine(rows.detach(), labels)
         if not len(anchor):

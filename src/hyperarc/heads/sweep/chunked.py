@@ -1,30 +1,38 @@
 """The chunked sweep: classes in blocks, so that the N x C matrix never exists.
 
-Forward keeps one running log-sum-exp (of a binary loss, sum) per row, and the cosines of as many blocks as the memory
-allows. Backward makes the cosines of the other blocks again, turns each block's into its gradient, and adds it up; the
-true class's share sits in its own slot of its own block. (Leaving the true class out of a finished sum instead gives
-NaN once it dominates.) The centers are normalized inside: a block's product is divided by the centers' lengths, and the
-gradient is projected on the tangent plane, so no normalized copy of W is held.
+Forward turns a block's logits into exponentials where they lie, adds them up, and keeps those of as many blocks as the
+memory allows. A share of a finished sum is such an exponential times a factor of its row, so backward multiplies the
+factor into the rows, and kept exponentials go straight into the two products of the gradients: three products in all.
+Blocks that were not kept are made again, with a fourth.
+
+The true class is left out inside its block. (Taking it from a finished sum instead gives NaN once it dominates.) Its
+cosine is computed beside, in the precision of the rows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from functools import cached_property
+import math
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from hyperarc.heads.sweep.blocks import Block, Blocks, Pairs
+from hyperarc.heads.sweep.kept import Kept
+from hyperarc.heads.sweep.logits import Logits, target_cosine
+from hyperarc.heads.sweep.nearest import Nearest
 from hyperarc.heads.sweep.plan import Plan, Swept
+from hyperarc.heads.sweep.sums import LOG2_E, LogSum, SoftplusSum
 
-_BLOCKS_HELD = 6  # cosines, their gradient, and with a map of the negatives four temporaries of the same size
-_WORKING_MB = 16.0  # at most; a block that fits the processor's caches is worked on faster, the rest is for keeping
+_BOUND = 120.0  # in units of log 2: sums of exponentials up to this stay within fp32 and bf16, as do their inverses
 
 
 def chunked_sweep(rows: Tensor, weight: Tensor, labels: Tensor, plan: Plan) -> Swept:
-    """The sweep of rows [N, d] with labels [N] over centers [C, K, d] within ``plan.memory_mb``."""
+    """The sweep of rows [N, d] with labels [N] over centers [C, K, d] within ``plan.memory_mb``.
+
+    A row whose label is outside 0..C-1 has its true class elsewhere: its target is 0, and all C are its negatives.
+    With ``plan.update`` the centers change in backward, and get no gradient.
+    """
     inputs = (rows, weight, plan.bias, plan.offset)
     swept: tuple[Tensor, ...] = _Chunked.apply(*inputs, labels, plan)  # type: ignore[no-untyped-call]
     target, log_sum, near, near_class = swept
@@ -45,177 +53,114 @@ class _Chunked(torch.autograd.Function):
         labels: Tensor,
         plan: Plan,
     ) -> tuple[Tensor, ...]:
-        target = rows.new_zeros(len(rows))
-        log_sum = nothing = rows.new_full((len(rows),), -torch.inf if offset is None else 0.0)
-        near = rows.new_full((len(rows), max(1, min(plan.top_k, len(weight) - 1))), -torch.inf)
-        near_class = labels[:, None].expand(near.shape)
-        cosines = _Cosines(rows, weight, bias, plan)
+        blocks = Blocks(rows, weight, plan)
+        target, winner = target_cosine(rows, weight, labels, plan)
+        near = Nearest(rows, labels, max(1, min(plan.top_k, len(weight) - (not plan.foreign))))
         scale = rows.new_tensor(plan.scale) if isinstance(plan.scale, float) else plan.scale.to(rows, copy=True)
-        for block in _blocks(rows, weight, labels, plan):
-            cosine = cosines.of(block)[0]
-            target[block.rows] = cosine[block.rows, block.slots]
-            log_sum = block.add_log_sum(log_sum, cosine, plan, scale)
-            cosine[block.rows, block.slots] = -torch.inf
-            near, near_class = _nearest(near, near_class, cosine, block.first)
-            cosine[block.rows, block.slots] = target[block.rows]  # it may be kept
+        ctx.bounded = _is_bounded(rows, scale, weight, plan)
+        total = _new_sum(rows, offset, ctx.bounded)
+        kept = Kept(blocks, drafting=plan.rescale is not None)
+        logits = Logits(blocks, rows, plan, scale, total.unit)
+        for block in blocks.through(labels):
+            _add(block, total, logits, kept, near)
+        near.values /= logits.fold
         if plan.rescale is not None:
-            scale = plan.rescale(target, log_sum).to(rows, copy=True)
-            log_sum = nothing
-            for block in _blocks(rows, weight, labels, plan):
-                log_sum = block.add_log_sum(log_sum, cosines.of(block)[0], plan, scale)
-        ctx.save_for_backward(rows, weight, bias, offset, labels, log_sum, near_class, scale, *cosines.kept())
+            before, scale = scale, plan.rescale(target, total.value()).to(rows, copy=True)
+            total, kept.drafting = _new_sum(rows, offset, ctx.bounded), False
+            logits = Logits(blocks, rows, plan, scale, total.unit)
+            for block in blocks.through(labels):
+                if not kept.redo(block, total, scale / before):
+                    _add(block, total, logits, kept)
+        slope = total.slope if isinstance(total, SoftplusSum) else None
+        known = (total.value(), near.classes, scale, winner, slope, blocks.inverse)
+        ctx.save_for_backward(rows, weight, bias, offset, labels, *known, *kept.tensors())
         ctx.plan = plan
-        ctx.mark_non_differentiable(near_class)
-        return target, log_sum, near, near_class
+        ctx.mark_non_differentiable(near.classes)
+        return target, known[0], near.values, near.classes
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        rows, weight, bias, offset, labels, log_sum, near_class, scale, *kept = ctx.saved_tensors
+        rows, weight, bias, offset, labels, log_sum, near_class, scale, winner, slope, inverse = ctx.saved_tensors[:11]
         plan: Plan = ctx.plan
-        to_target, to_log_sum = gradients[0], gradients[1] * scale
-        log_sum = log_sum.clamp_min(torch.finfo(log_sum.dtype).min)  # a row without any negative
-        to_rows, to_weight = torch.zeros_like(rows), torch.empty_like(weight)
+        blocks = Blocks(rows, weight, plan, inverse)
+        total = _new_sum(rows, offset, ctx.bounded)
+        logits = Logits(blocks, rows, plan, scale, total.unit)
+        kept = Kept(blocks, saved=ctx.saved_tensors[11:])
+        rows_of = _Weighted(rows, gradients[1] * scale, blocks.product)
+        to_rows = torch.zeros_like(rows)
+        to_weight = blocks.gradients()
         to_bias = None if bias is None else torch.empty_like(bias)
-        to_offset = None if offset is None else torch.zeros_like(offset)
-        cosines = _Cosines(rows, weight, bias, plan, kept)
-        for block in _blocks(rows, weight, labels, plan):
-            cosine, winner = cosines.of(block)
-            logit = cosine if plan.negative_map is None else plan.negative_map(cosine)
-            logit = logit * scale
-            share = logit.sub_(log_sum[:, None]).exp_() if offset is None else logit.add_(offset).sigmoid_()
-            gradient = share.mul_(to_log_sum[:, None])
-            if to_offset is not None:
-                gradient[block.rows, block.slots] = 0.0
-                to_offset += gradient.sum() / scale
-            if plan.negative_map is not None:
-                gradient.mul_(plan.negative_map.slope(cosine))
-            gradient[block.rows, block.slots] = to_target[block.rows]
+        for block in blocks.through(labels):
+            shares, won, shift = kept.get(block) or _again(block, total, logits, log_sum)
+            factor, weighted = rows_of(total.factor(log_sum, shift), constant=shift is None)
+            part = to_weight[block.first : block.last] if plan.update is None else to_weight[: block.width]
+            to_rows.addcmul_(blocks.spread(block, shares, won, weighted, part).to(rows.dtype), factor[:, None])
+            pairs = Pairs(block.rows, block.slots, winner[block.rows], gradients[0][block.rows])
             if plan.top_k:
-                row, place = ((near_class >= block.first) & (near_class < block.last)).nonzero(as_tuple=True)
-                gradient[row, near_class[row, place] - block.first] += gradients[2][row, place]
+                pairs = pairs.join(_near_pairs(block, near_class, won, gradients[2]))
+            blocks.add_pairs(block, pairs, rows, (to_rows, part))
             if to_bias is not None:
-                to_bias[block.first : block.last] = gradient.sum(dim=0)
-            block.spread(gradient, winner, rows, to_rows, to_weight)
-        return to_rows, to_weight, to_bias, to_offset, None, None
+                of_block = shares.to(rows.dtype).T.mv(factor)
+                to_bias[block.first : block.last] = of_block.index_add_(0, pairs.slots, pairs.gradient)
+            blocks.project(block, part)
+            if plan.update is not None:
+                plan.update(block.first, block.last, part)
+        to_offset = None if offset is None else (gradients[1] * slope).sum().to(offset.dtype)
+        return to_rows, to_weight if plan.update is None else None, to_bias, to_offset, None, None
 
 
-def _nearest(near: Tensor, near_class: Tensor, cosine: Tensor, first: int) -> tuple[Tensor, Tensor]:
-    """The largest of those known so far and of a block's, falling, with their classes."""
-    if near.shape[1] == 1:  # the usual case; a maximum is much cheaper than a top-k
-        largest, slots = cosine.max(dim=1, keepdim=True)
-        nearer = largest > near
-        return torch.where(nearer, largest, near), torch.where(nearer, slots + first, near_class)
-    values, slots = cosine.topk(min(near.shape[1], cosine.shape[1]), dim=1)
-    values, places = torch.cat([near, values], dim=1).topk(near.shape[1], dim=1)
-    return values, torch.cat([near_class, slots + first], dim=1).gather(1, places)
+def _is_bounded(rows: Tensor, scale: Tensor, weight: Tensor, plan: Plan) -> bool:
+    """Whether exponentials and their sums stay in range without a running maximum."""
+    changed = (plan.negative_map, plan.bias, plan.offset, plan.rescale)
+    if not plan.normalize_centers or any(one is not None for one in changed) or not len(rows):
+        return False
+    return float(rows.norm(dim=1).amax() * scale) * LOG2_E + math.log2(len(weight)) < _BOUND
 
 
-class _Cosines:
-    """c [N, last - first] of any block: kept while memory lasts, made again otherwise.
-
-    Blocks come in their order, so the first ones are those kept: ``kept`` holds one tensor for each, or two (cosines
-    and winners) with sub-centers.
-    """
-
-    def __init__(
-        self, rows: Tensor, weight: Tensor, bias: Tensor | None, plan: Plan, kept: list[Tensor] | None = None
-    ) -> None:
-        self.rows, self.bias = rows, bias
-        self.has_winners = weight.shape[1] > 1
-        self.free = 0 if kept is not None else _kept_bytes(plan)
-        self.tensors = list(kept or [])
-        self.known = len(self.tensors) // (1 + self.has_winners)
-
-    def of(self, block: _Block) -> tuple[Tensor, Tensor | None]:
-        """The block's cosines and, with sub-centers, which of the K won: uint8 where K allows."""
-        if block.number < self.known:
-            place = block.number * (1 + self.has_winners)
-            return self.tensors[place], self.tensors[place + 1] if self.has_winners else None
-        cosine, winner = block.cosines(self.rows, self.bias)
-        held = [cosine] if winner is None else [cosine, winner]
-        size = sum(tensor.nbytes for tensor in held)
-        if block.number == self.known and size <= self.free:
-            self.tensors += held
-            self.known += 1
-            self.free -= size
-        return cosine, winner
-
-    def kept(self) -> list[Tensor]:
-        """What backward may use again."""
-        return self.tensors
+def _new_sum(rows: Tensor, offset: Tensor | None, bounded: bool) -> LogSum | SoftplusSum:
+    return LogSum(rows, bounded) if offset is None else SoftplusSum(rows, offset)
 
 
-class _Block:
-    """Classes ``first`` to ``last`` of the centers; ``rows[i]`` has its true class at ``slots[i]`` of this block."""
-
-    def __init__(self, number: int, classes: tuple[int, int], weight: Tensor, labels: Tensor, normalize: bool) -> None:
-        self.number = number
-        self.first, self.last = classes
-        self.rows = ((labels >= self.first) & (labels < self.last)).nonzero()[:, 0]
-        self.slots = labels[self.rows] - self.first
-        self.sub_centers = weight.shape[1]
-        self.weight = weight[self.first : self.last].flatten(0, 1)
-        self.normalize = normalize
-
-    @cached_property
-    def inverse(self) -> Tensor | None:
-        """1 / ||w||, with a zero center left at zero."""
-        if not self.normalize:
-            return None
-        norm: Tensor = self.weight.norm(dim=1)
-        return norm.masked_fill(norm <= 1e-12, 1.0).reciprocal()
-
-    def cosines(self, rows: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """c [N, last - first] and, with sub-centers, which of the K won."""
-        cosine = rows @ self.weight.T
-        if self.inverse is not None:
-            cosine.mul_(self.inverse)
-        winner = None
-        if self.sub_centers > 1:
-            cosine, winner = cosine.unflatten(1, (-1, self.sub_centers)).max(dim=2)
-            winner = winner.to(torch.uint8) if self.sub_centers <= 256 else winner
-        if bias is not None:
-            cosine = cosine.add_(bias[self.first : self.last])
-        return cosine, winner
-
-    def add_log_sum(self, log_sum: Tensor, cosine: Tensor, plan: Plan, scale: Tensor) -> Tensor:
-        """``log_sum`` [N] with the block's negatives added: log sum of exp, or with an offset sum of softplus."""
-        logit = scale * (cosine if plan.negative_map is None else plan.negative_map(cosine))
-        logit[self.rows, self.slots] = -torch.inf
-        if plan.offset is None:
-            return torch.logaddexp(log_sum, logit.logsumexp(dim=1))
-        return log_sum - F.logsigmoid(logit.add_(plan.offset).neg_()).sum(dim=1)  # softplus, exact beyond 20 too
-
-    def spread(
-        self, gradient: Tensor, winner: Tensor | None, rows: Tensor, to_rows: Tensor, to_weight: Tensor
-    ) -> None:
-        """Add the block's gradient [N, last - first] to ``to_rows`` and write it into its part of ``to_weight``."""
-        if winner is not None:
-            spread = gradient.new_zeros(*gradient.shape, self.sub_centers)
-            gradient = spread.scatter_(2, winner[:, :, None].long(), gradient[:, :, None]).flatten(1, 2)
-        part = to_weight[self.first : self.last].flatten(0, 1)
-        torch.mm(gradient.T, rows, out=part)
-        if self.inverse is None:
-            to_rows.addmm_(gradient, self.weight)
-            return
-        # d c / d w = (x - c w / ||w||) / ||w||, summed over the rows
-        along = (part * self.weight).sum(dim=1).mul_(self.inverse * self.inverse)
-        part.addcmul_(along[:, None], self.weight, value=-1).mul_(self.inverse[:, None])
-        to_rows.addmm_(gradient.mul_(self.inverse), self.weight)
+def _add(block: Block, total: LogSum | SoftplusSum, logits: Logits, kept: Kept, near: Nearest | None = None) -> None:
+    """Add a block to the sum, look for its nearest negatives, and keep what is to be kept of it."""
+    plain = logits.plan.negative_map is None and isinstance(total, LogSum)
+    keeps = kept.wants(block) and (plain or not kept.drafting)
+    cosine, logit, winner, slope = logits.of(block, with_slope=keeps)
+    if near is not None:
+        near.look(cosine, block.first)
+    shift = total.add(logit)
+    if keeps:
+        kept.put(block, logit if slope is None else logit.mul_(slope), winner, shift)
 
 
-def _working_bytes(plan: Plan) -> int:
-    return int(min(plan.memory_mb / 2, _WORKING_MB) * 2**20)
+def _again(
+    block: Block, total: LogSum | SoftplusSum, logits: Logits, log_sum: Tensor
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """Shares of a block that was not kept, who won, and the shift."""
+    _, logit, winner, slope = logits.of(block, with_slope=True)
+    shift = total.shares(logit, log_sum)
+    blocks = logits.blocks
+    return blocks.fold(block, logit if slope is None else logit.mul_(slope), blocks.buffer(block)), winner, shift
 
 
-def _kept_bytes(plan: Plan) -> int:
-    return int(plan.memory_mb * 2**20) - _working_bytes(plan)
+class _Weighted:
+    """Rows times the factor that makes shares of a block's exponentials, times the gradient of the sum."""
+
+    def __init__(self, rows: Tensor, to_log_sum: Tensor, product: torch.dtype) -> None:
+        self.rows, self.to_log_sum, self.product = rows, to_log_sum, product
+        self.last: tuple[Tensor, Tensor] | None = None
+
+    def __call__(self, factor: Tensor, *, constant: bool) -> tuple[Tensor, Tensor]:
+        """The factor [N] and the rows [N, d]; the last answer where the factor is the same for all blocks."""
+        if self.last is None or not constant:
+            factor = factor * self.to_log_sum
+            self.last = factor, (self.rows * factor[:, None]).to(self.product)
+        return self.last
 
 
-def _blocks(rows: Tensor, weight: Tensor, labels: Tensor, plan: Plan) -> Iterator[_Block]:
-    classes, sub_centers, dim = weight.shape
-    # a class's share of the blocks, and of the product that projects the gradient of the centers
-    bytes_per_class = (_BLOCKS_HELD * len(rows) + dim) * sub_centers * rows.element_size()
-    width = max(1, _working_bytes(plan) // bytes_per_class)
-    for number, first in enumerate(range(0, classes, width)):
-        yield _Block(number, (first, min(first + width, classes)), weight, labels, plan.normalize_centers)
+def _near_pairs(block: Block, near_class: Tensor, won: Tensor | None, gradient: Tensor) -> Pairs:
+    """The rows' nearest negatives that lie in this block, with the gradient [N, k] of their cosines."""
+    row, place = ((near_class >= block.first) & (near_class < block.last)).nonzero(as_tuple=True)
+    slot = near_class[row, place] - block.first
+    winner = torch.zeros_like(slot) if won is None else won[row, slot].long()
+    return Pairs(row, slot, winner, gradient[row, place])

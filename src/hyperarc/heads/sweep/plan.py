@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from hyperarc.errors import HyperArcError
+from hyperarc.heads.sweep.precision import EXACT, Precision
 from hyperarc.margins.margin import NegativeMap
 
 
@@ -24,6 +26,11 @@ class Plan:
         rescale: called with target [N] and log_sum [N] at ``scale``, answers the scale to go on with (AdaCos); None
             keeps ``scale``.
         memory_mb: what the chunked sweep may hold beside its inputs and results, in MiB.
+        foreign: whether a label may be -1, its class not being among these: all of them are then negatives of that row,
+            and its target is 0.
+        precision: dtypes of its products and of what it keeps.
+        update: called in backward with first and last class of a block and the gradient [w, K, d] of its centers, a
+            buffer; it changes the centers, which then get no gradient. None hands the whole gradient back.
     """
 
     scale: float | Tensor = 1.0
@@ -34,6 +41,24 @@ class Plan:
     top_k: int = 0
     rescale: Callable[[Tensor, Tensor], Tensor] | None = None
     memory_mb: float = 64.0
+    foreign: bool = False
+    precision: Precision = EXACT
+    update: Callable[[int, int, Tensor], None] | None = None
+
+    def __post_init__(self) -> None:
+        if self.bias is not None and self.normalize_centers:
+            raise HyperArcError("a bias goes with centers that keep their length: set normalize_centers=False")
+
+
+@dataclass
+class Skipped:
+    """What backward left out, known once it has run.
+
+    Attributes:
+        share: of the N x C cosines, those whose part in the gradients is lost in rounding; None before backward.
+    """
+
+    share: float | None = None
 
 
 @dataclass(frozen=True)
@@ -46,8 +71,10 @@ class Swept:
             With ``offset`` the sum of its binary losses.
         nearest: [N] max_{j != y} c_ij before ``negative``; detached.
         nearest_class: [N] its class; detached.
-        nearest_k: [N, min(top_k, C - 1)] the largest c_ij, j != y, falling; differentiable. None unless asked for.
+        nearest_k: [N, min(top_k, C - 1)] the largest c_ij, j != y, falling; differentiable. None unless asked for. With
+            ``foreign`` [N, min(top_k, C)], -inf where there are fewer.
         nearest_k_class: their classes, detached. None unless asked for.
+        skipped: of a sweep that leaves out what does not count, how much; filled by backward.
     """
 
     target: Tensor
@@ -56,3 +83,4 @@ class Swept:
     nearest_class: Tensor
     nearest_k: Tensor | None = None
     nearest_k_class: Tensor | None = None
+    skipped: Skipped | None = None

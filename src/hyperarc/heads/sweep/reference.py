@@ -20,8 +20,12 @@ def cosines(rows: Tensor, weight: Tensor, plan: Plan) -> Tensor:
 def reference_sweep(rows: Tensor, weight: Tensor, labels: Tensor, plan: Plan) -> Swept:
     """The sweep of rows [N, d] with labels [N] over centers [C, K, d], holding all N x C cosines."""
     cosine = cosines(rows, weight, plan)
+    if plan.foreign:  # one class more, at cosine 0, which is nobody's negative
+        cosine = F.pad(cosine, (0, 1))
+        labels = torch.where(labels < 0, len(weight), labels)
     is_target = torch.zeros_like(cosine, dtype=torch.bool).scatter_(1, labels[:, None], True)
     target = cosine.gather(1, labels[:, None])[:, 0]
+    is_target[:, len(weight) :] = True
     negative = cosine if plan.negative_map is None else plan.negative_map(cosine)
     negative = negative.masked_fill(is_target, -torch.inf)
 

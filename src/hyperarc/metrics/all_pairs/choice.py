@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from hyperarc.metrics.all_pairs.layout import Layout
-from hyperarc.metrics.all_pairs.plan import Plan, sampled_edges
+from hyperarc.metrics.all_pairs.plan import Plan
 from hyperarc.metrics.all_pairs.products import Bf16, Fp32, Int8, OffsetInt8
 from hyperarc.metrics.all_pairs.scores import exact_scores
 
@@ -35,10 +35,11 @@ def choose_product(precision: str, device: torch.device, layout: Layout, plan: P
     for kind in kinds:
         product = kind(device)
         rows, columns = product.rows(unit), product.columns(unit)
-        few = _seconds(lambda: product.multiply(rows, columns, slice(0, 32)), 2) / 32 / len(unit)  # noqa: B023
+        some = product.rows(unit[:32])
+        few = _seconds(lambda: product.multiply(some, columns), 2) / 32 / len(unit)  # noqa: B023
         if few > FAR_BEHIND * least:
             continue  # processors without instructions for it take many times as long
-        seconds = _seconds(lambda: product.multiply(rows, columns, slice(None))) / len(unit) ** 2  # noqa: B023
+        seconds = _seconds(lambda: product.multiply(rows, columns)) / len(unit) ** 2  # noqa: B023
         seconds += _share_in_doubt(plan, product.bound(rows, columns, layout.dim)) * scoring
         if seconds < least:
             best, least = product, seconds
@@ -71,8 +72,4 @@ def _seconds(work: Callable[[], object], repeats: int = 3) -> float:
 
 def _share_in_doubt(plan: Plan, slack: float) -> float:
     """Share of the sampled impostors that would have to be scored exactly."""
-    edges, counts = sampled_edges(), np.asarray(plan.sampled)
-    shares = [
-        counts[(edges[1:] > window.low - slack) & (edges[:-1] < window.high + slack)].sum() for window in plan.windows
-    ]
-    return float(sum(shares)) / max(1, int(counts.sum()))
+    return sum(plan.share_near(window.low - slack, window.high + slack) for window in plan.windows)

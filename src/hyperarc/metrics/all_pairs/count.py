@@ -8,9 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-import torch.distributed as dist
 
-from hyperarc.errors import DataError
+from hyperarc.errors import DataError, HyperArcError
 from hyperarc.metrics.all_pairs.choice import choose_product
 from hyperarc.metrics.all_pairs.counts import Counts, load_counts
 from hyperarc.metrics.all_pairs.layout import Layout
@@ -19,7 +18,7 @@ from hyperarc.metrics.all_pairs.result import AllPairs, MissedWindowError, resol
 from hyperarc.metrics.all_pairs.sweep import Sweep
 from hyperarc.metrics.all_pairs.vectors import LabeledEmbeddings
 from hyperarc.metrics.all_pairs.wanted import Execution, PairProgress, Wanted
-from hyperarc.parallel import gather, world_size
+from hyperarc.parallel import gather, rank, world_size
 
 MORE_CAUTION = 64.0
 
@@ -46,7 +45,7 @@ def count_pairs(
     Raises:
         DataError: NaN, infinity or zero vectors (named), labels of another length, no genuine or no impostor pair, a
             counts file of something else.
-        HyperArcError: too little memory allowed.
+        HyperArcError: too little memory allowed, no such device.
 
     Example:
         >>> faces = LabeledEmbeddings([[1.0, 0.1], [1.0, 0.0], [0.1, 1.0], [0.0, 1.0]], ["a", "a", "b", "b"])
@@ -55,14 +54,14 @@ def count_pairs(
         (1.0, 1, 4)
     """
     wanted, execution = wanted or Wanted(), execution or Execution()
-    layout = Layout(probes, gallery, probes_too=wanted.probes_too)
-    shard = (dist.get_rank(), dist.get_world_size()) if world_size() > 1 else (0, 1)
+    layout = Layout(probes, gallery, wanted.among_probes)
+    shard = (rank(), world_size())
     file = Path(execution.counts_file) if execution.counts_file else None
     if file and shard[1] > 1:
         file = file.with_name(f"{file.stem}.{shard[0]}-of-{shard[1]}{file.suffix}")
     while True:
         plan = make_plan(layout, wanted, with_digest=file is not None)
-        counts = _gathered(_sweep(layout, Counts(plan, shard), file, execution), execution)
+        counts = _gathered(_sweep(layout, Counts(plan, shard, execution.note), file, execution), execution)
         try:
             return resolve(counts)
         except MissedWindowError:
@@ -93,9 +92,9 @@ def count_shard(
         raise DataError("a shard is counted into a file", mend="give Execution(counts_file=...)")
     if not 0 <= shard[0] < shard[1]:
         raise DataError(f"there is no shard {shard[0]} of {shard[1]}", mend="they are counted from 0")
-    layout = Layout(probes, gallery, probes_too=wanted.probes_too)
+    layout = Layout(probes, gallery, wanted.among_probes)
     plan = make_plan(layout, wanted, with_digest=True)
-    _sweep(layout, Counts(plan, shard), Path(execution.counts_file), execution)
+    _sweep(layout, Counts(plan, shard, execution.note), Path(execution.counts_file), execution)
 
 
 def merge_counts(files: Sequence[str | Path]) -> AllPairs:
@@ -126,7 +125,8 @@ def merge_counts(files: Sequence[str | Path]) -> AllPairs:
     assert merged is not None
     missing = sorted(set(range(merged.shard[1])) - set(seen))
     if missing:
-        raise DataError(f"shards {missing} of {merged.shard[1]} are missing")
+        told = ", ".join(f"{k + 1}/{merged.shard[1]}" for k in missing)
+        raise DataError(f"shards are missing: {told}", mend="count them, too")
     return resolve(merged)
 
 
@@ -151,7 +151,7 @@ def _resumed(counts: Counts, file: Path | None) -> Counts:
 def _sweep(layout: Layout, counts: Counts, file: Path | None, execution: Execution) -> Counts:
     """Count this shard's cells, saving from time to time."""
     counts = _resumed(counts, file)
-    device = torch.device(execution.device)
+    device = _usable(execution.device)
     product = choose_product(execution.precision, device, layout, counts.plan)
     sweep = Sweep(layout, counts, product, device, execution.memory_mb)
     cells = _own_cells(counts)
@@ -175,6 +175,15 @@ def _sweep(layout: Layout, counts: Counts, file: Path | None, execution: Executi
     if file:
         counts.save(file)
     return counts
+
+
+def _usable(device: str | torch.device) -> torch.device:
+    try:
+        torch.empty(1, device=device)
+        return torch.device(device)
+    except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
+        why = str(error).splitlines()[0]
+        raise HyperArcError(f"the device cannot be used: {why}", where=f"device {device}", mend="use cpu") from error
 
 
 def _gathered(counts: Counts, execution: Execution) -> Counts:

@@ -52,6 +52,7 @@ class Counts:
     Args:
         plan: what is counted.
         shard: (which, of how many).
+        note: of whoever asked.
 
     Attributes:
         done: [cells] flags.
@@ -60,10 +61,11 @@ class Counts:
         genuine: all genuine scores.
         hardest, lowest: the pairs listed.
         mate, other: [probes] best genuine and best impostor score, -inf where there is none; empty unless asked for.
+        alarm: [gallery] best impostor score, likewise.
     """
 
-    def __init__(self, plan: Plan, shard: tuple[int, int] = (0, 1)) -> None:
-        self.plan, self.shard = plan, shard
+    def __init__(self, plan: Plan, shard: tuple[int, int] = (0, 1), note: str = "") -> None:
+        self.plan, self.shard, self.note = plan, shard, note
         self.done: BoolArray = np.zeros(plan.cells, dtype=np.bool_)
         self.above: IntArray = np.zeros(len(plan.windows), dtype=np.int64)
         self.inside = [Tally() for _ in plan.windows]
@@ -71,7 +73,14 @@ class Counts:
         self.hardest = Extremes(plan.wanted.hardest)
         self.lowest = Extremes(plan.wanted.hardest, lowest=True)
         probes = plan.probes if plan.wanted.identification else 0
-        self.mate, self.other = (np.full(probes, -np.inf, dtype=np.float32) for _ in range(2))
+        gallery = plan.gallery if plan.wanted.identification else 0
+        self.mate, self.other, self.alarm = (np.full(n, -np.inf, dtype=np.float32) for n in (probes, probes, gallery))
+
+    def count(self, window: int, scores: Scores, sure: int = 0) -> None:
+        """Count impostors for a window, and so many more that are sure to lie above it."""
+        low, high = self.plan.windows[window].low, self.plan.windows[window].high
+        self.above[window] += sure + np.count_nonzero(scores >= high)
+        self.inside[window].add(scores[(scores >= low) & (scores < high)])
 
     def merge(self, more: Counts) -> None:
         """Count in what another shard counted."""
@@ -81,18 +90,19 @@ class Counts:
             mine.merge(theirs)
         self.hardest.join(more.hardest.scores, more.hardest.places)
         self.lowest.join(more.lowest.scores, more.lowest.places)
-        np.maximum(self.mate, more.mate, out=self.mate)
-        np.maximum(self.other, more.other, out=self.other)
+        for best in ("mate", "other", "alarm"):
+            np.maximum(getattr(self, best), getattr(more, best), out=getattr(self, best))
 
     def to_bytes(self) -> bytes:
         """All of it, as the bytes of a .npz file."""
         arrays: dict[str, npt.NDArray[Any]] = {
             "plan": np.frombuffer(self.plan.to_json().encode(), dtype=np.uint8),
+            "note": np.frombuffer(self.note.encode(), dtype=np.uint8),
             "shard": np.asarray(self.shard), "done": self.done, "above": self.above,
             "genuine_values": self.genuine.values, "genuine_counts": self.genuine.counts,
             "hardest_scores": self.hardest.scores, "hardest_places": self.hardest.places,
             "lowest_scores": self.lowest.scores, "lowest_places": self.lowest.places,
-            "mate": self.mate, "other": self.other,
+            "mate": self.mate, "other": self.other, "alarm": self.alarm,
         }  # fmt: skip
         for k, tally in enumerate(self.inside):
             arrays |= {f"values_{k}": tally.values, f"counts_{k}": tally.counts}
@@ -104,13 +114,14 @@ class Counts:
     def from_bytes(cls, content: bytes) -> Counts:
         """What :meth:`to_bytes` gave; raises ValueError, KeyError or BadZipFile for anything else."""
         with np.load(io.BytesIO(content), allow_pickle=False) as read:
-            counts = cls(Plan.from_json(read["plan"].tobytes().decode()), tuple(read["shard"].tolist()))
+            plan, note = (read[name].tobytes().decode() for name in ("plan", "note"))
+            counts = cls(Plan.from_json(plan), tuple(read["shard"].tolist()), note)
             counts.done, counts.above = read["done"], read["above"]
             counts.inside = [Tally(read[f"values_{k}"], read[f"counts_{k}"]) for k in range(len(counts.above))]
             counts.genuine = Tally(read["genuine_values"], read["genuine_counts"])
             counts.hardest.join(read["hardest_scores"], read["hardest_places"])
             counts.lowest.join(read["lowest_scores"], read["lowest_places"])
-            counts.mate, counts.other = read["mate"], read["other"]
+            counts.mate, counts.other, counts.alarm = read["mate"], read["other"], read["alarm"]
         return counts
 
     def save(self, file: Path) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 
 from hyperarc.errors import DataError
 from hyperarc.metrics.all_pairs.vectors import LabeledEmbeddings, Vectors
+from hyperarc.metrics.all_pairs.wanted import AmongProbes
 from hyperarc.metrics.inputs import IntArray, as_array, label_numbers
 
 LARGEST_BLOCK = 1 << 14
@@ -48,7 +49,7 @@ class Layout:
 
     Args:
         probes, gallery: the sides; without a gallery the probes are compared among themselves.
-        probes_too: with a gallery, compare the probes among themselves as well.
+        among_probes: see :class:`Wanted`.
 
     Attributes:
         block: faces of a block.
@@ -60,20 +61,18 @@ class Layout:
     """
 
     def __init__(
-        self, probes: LabeledEmbeddings, gallery: LabeledEmbeddings | None = None, *, probes_too: bool = False
+        self,
+        probes: LabeledEmbeddings,
+        gallery: LabeledEmbeddings | None = None,
+        among_probes: AmongProbes = "none",
     ) -> None:
         self.probes, self.gallery = _sides(probes, gallery)
         self.dim = int(self.probes.vectors.shape[1])
         longest = max(len(self.probes), len(self.gallery) if self.gallery else 0)
         self.block = min(LARGEST_BLOCK, max(SMALLEST_BLOCK, 1 << max(0, (longest // 8).bit_length() - 1)))
-        self.withins = [False] * (self.gallery is not None) + [True] * (self.gallery is None or probes_too)
-        rows = range(0, len(self.probes), self.block)
-        self.cells = [
-            Cell(within, row, column)
-            for within in self.withins
-            for row in rows
-            for column in range(row if within else 0, len(self.columns(within)), self.block)
-        ]
+        self.among_probes: AmongProbes = "all" if gallery is None else among_probes
+        self.withins = [False] * (self.gallery is not None) + [True] * (self.among_probes != "none")
+        self.cells = [cell for within in self.withins for cell in self._cells(within)]
         self._count()
 
     def columns(self, within: bool) -> Side:
@@ -82,6 +81,17 @@ class Layout:
             return self.probes
         return self.gallery
 
+    def _cells(self, within: bool) -> Iterator[Cell]:
+        """Row by row, to and fro: the blocks last used are those used next."""
+        for number, row in enumerate(range(0, len(self.probes), self.block)):
+            columns = range(row if within else 0, len(self.columns(within)), self.block)
+            for column in columns[:: -1 if number % 2 else 1]:
+                yield Cell(within, row, column)
+
+    def has_impostors(self, within: bool) -> bool:
+        """Whether pairs of two people count there."""
+        return not within or self.among_probes == "all"
+
     def size(self, cell: Cell) -> int:
         """Pairs of a cell, for the progress."""
         rows = min(self.block, len(self.probes) - cell.row)
@@ -89,20 +99,22 @@ class Layout:
         return rows * (rows - 1) // 2 if cell.within and cell.row == cell.column else rows * columns
 
     def _count(self) -> None:
-        every = genuine = 0
+        self.genuine = self.impostors = 0
         for within in self.withins:
             other = None if within else self.gallery
             faces, others = len(self.probes), len(other) if other else 0
-            every += faces * others if other else faces * (faces - 1) // 2
-            genuine += _pairs_alike(self.probes.labels, other.labels if other else None)
+            every = faces * others if other else faces * (faces - 1) // 2
+            genuine = _pairs_alike(self.probes.labels, other.labels if other else None)
             if self.probes.ids is not None and (other is None or other.ids is not None):
                 both = _joint(self.probes.ids, self.probes.labels, other)
                 every -= _pairs_alike(self.probes.ids, other.ids if other else None)
                 genuine -= _pairs_alike(*both)
-        self.pairs, self.genuine, self.impostors = every, genuine, every - genuine
+            self.genuine += genuine
+            self.impostors += every - genuine if self.has_impostors(within) else 0
+        self.pairs = self.genuine + self.impostors
         for count, kind in ((self.genuine, "genuine"), (self.impostors, "impostor")):
             if count == 0:
-                raise DataError(f"there is no {kind} pair among {every} pairs", mend="check the labels")
+                raise DataError(f"there is no {kind} pair among {self.pairs} pairs", mend="check the labels")
 
 
 def matches(rows: IntArray, columns: IntArray) -> Iterator[tuple[IntArray, IntArray]]:
@@ -148,7 +160,7 @@ def _joint(ids: IntArray, labels: IntArray, other: Side | None) -> tuple[IntArra
 
 def _sides(probes: LabeledEmbeddings, gallery: LabeledEmbeddings | None) -> tuple[Side, Side | None]:
     given = {"probes": probes} | ({"gallery": gallery} if gallery is not None else {})
-    vectors = {name: Vectors(side.embeddings, name) for name, side in given.items()}
+    vectors = {name: Vectors(side.embeddings, side.name or name) for name, side in given.items()}
     dims = {name: int(found.shape[1]) for name, found in vectors.items()}
     if len(set(dims.values())) > 1:
         raise DataError(f"probes have dimension {dims['probes']}, the gallery {dims['gallery']}")

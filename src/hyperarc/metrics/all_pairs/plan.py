@@ -17,7 +17,7 @@ from hyperarc.metrics.verification import accepts_allowed
 
 FEW = 1 << 22  # pairs: up to here all are scored exactly, and no plan is needed
 BINS = 2000
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Plan:
         wanted: the question.
         windows: rising, apart.
         genuine, impostors: pairs.
-        cells, probes: how many.
+        cells, probes, gallery: how many; no gallery is 0.
         sampled: impostor pairs of the sample in ``BINS`` equal bins over -1..1.
     """
 
@@ -51,6 +51,7 @@ class Plan:
     impostors: int
     cells: int
     probes: int
+    gallery: int
     sampled: tuple[int, ...]
 
     def to_json(self) -> str:
@@ -64,6 +65,12 @@ class Plan:
         wanted = Wanted(**{**read["wanted"], "fars": tuple(read["wanted"]["fars"])})
         windows = tuple(Window(*edges) for edges in read["windows"])
         return cls(**{**read, "wanted": wanted, "windows": windows, "sampled": tuple(read["sampled"])})
+
+    def share_near(self, low: float, high: float = math.inf) -> float:
+        """Share of the sampled impostors from ``low`` to ``high``; 1 where nothing was sampled."""
+        edges, counts = sampled_edges(), np.asarray(self.sampled)
+        found = counts[(edges[1:] > low) & (edges[:-1] < high)].sum()
+        return float(found) / int(counts.sum()) if counts.any() else 1.0
 
     def _edges(self) -> list[list[float]]:
         return [[window.low, window.high] for window in self.windows]
@@ -82,7 +89,8 @@ def make_plan(layout: Layout, wanted: Wanted, *, with_digest: bool) -> Plan:
             share = min(1.0, wanted.hardest / layout.impostors)
             found.append(Window(_around(sample, share, wanted.caution).low, math.inf))
         windows = _apart(found) if found else ()
-    plan = Plan("", wanted, windows, layout.genuine, layout.impostors, len(layout.cells), len(layout.probes),
+    gallery = 0 if layout.gallery is None else len(layout.gallery)
+    plan = Plan("", wanted, windows, layout.genuine, layout.impostors, len(layout.cells), len(layout.probes), gallery,
                 tuple(counts.tolist()))  # fmt: skip
     return Plan(**{**plan.__dict__, "digest": _digest(layout, plan)}) if with_digest else plan
 

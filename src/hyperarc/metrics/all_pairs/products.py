@@ -10,9 +10,10 @@ top: nothing for whole numbers; d u / (1 - d u) |x'| |y'| for fp32 sums in any o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -20,6 +21,7 @@ import torch
 from torch import Tensor
 
 UNIT = 1.0 + 1e-6  # longest length of a unit vector in fp32
+AT_A_TIME = 512  # vectors that stay in the cache while they are rounded
 SLACK = 1e-6  # for thresholds turned into the product's own units
 
 
@@ -44,7 +46,7 @@ class Fp32:
     Example:
         >>> eye = torch.eye(2)
         >>> product = Fp32(torch.device("cpu"))
-        >>> product.multiply(product.rows(eye), product.columns(eye), slice(0, 1)).tolist()
+        >>> product.multiply(product.rows(eye[:1]), product.columns(eye)).tolist()
         [[1.0, 0.0]]
     """
 
@@ -63,10 +65,10 @@ class Fp32:
         """Unit vectors [m, d] for the right side."""
         return self.rows(unit)
 
-    def multiply(self, rows: Lowered, columns: Lowered, part: slice) -> Tensor:
-        """Products of some rows with all columns, fp32 or int32; times both steps they are about the scores."""
+    def multiply(self, rows: Lowered, columns: Lowered) -> Tensor:
+        """Products of all rows with all columns, fp32 or int32; times both steps they are about the scores."""
         with _matmul_setting(self.setting):
-            return torch.mm(rows.values[part], columns.values.T)
+            return torch.mm(rows.values, columns.values.T)
 
     def bound(self, rows: Lowered, columns: Lowered, dim: int) -> float:
         """How far a score may lie from what ``multiply`` gives, times both steps."""
@@ -91,13 +93,14 @@ class Bf16(Fp32):
     def rows(self, unit: Tensor) -> Lowered:
         """Unit vectors [n, d] rounded to bf16."""
         values = unit.bfloat16()
-        return Lowered(values, 1.0, _residual(unit, values, 1.0))
+        parts = zip(unit.split(AT_A_TIME), values.split(AT_A_TIME), strict=True)
+        return Lowered(values, 1.0, max(_residual(true, kept.float(), 1.0) for true, kept in parts))
 
-    def multiply(self, rows: Lowered, columns: Lowered, part: slice) -> Tensor:
-        """Products of some rows with all columns, fp32."""
+    def multiply(self, rows: Lowered, columns: Lowered) -> Tensor:
+        """Products of all rows with all columns, fp32."""
         if self.wide:
-            return torch.mm(rows.values[part], columns.values.T, out_dtype=torch.float32)
-        return torch.mm(rows.values[part], columns.values.T).float()
+            return torch.mm(rows.values, columns.values.T, out_dtype=torch.float32)
+        return torch.mm(rows.values, columns.values.T).float()
 
 
 class Int8(Fp32):
@@ -111,19 +114,19 @@ class Int8(Fp32):
 
     def rows(self, unit: Tensor) -> Lowered:
         """Unit vectors [n, d] in steps of their largest entry / 127, padded with zeros to a multiple of 8."""
-        whole, step, residual = _whole(unit, 127)
-        return Lowered(torch.nn.functional.pad(whole.to(torch.int8), (0, -unit.shape[1] % 8)), step, residual)
+        whole = _whole(unit, 127)
+        return replace(whole, values=torch.nn.functional.pad(whole.values, (0, -unit.shape[1] % 8)))
 
     def columns(self, unit: Tensor) -> Lowered:
         """As the rows, with zero vectors up to a multiple of 8, which the device's product wants."""
         right = self.rows(unit)
         padded = torch.nn.functional.pad(right.values, (0, 0, 0, -len(unit) % 8))
-        return Lowered((padded.T, len(unit)), right.step, right.residual)
+        return replace(right, values=(padded.T, len(unit)))
 
-    def multiply(self, rows: Lowered, columns: Lowered, part: slice) -> Tensor:
-        """Products of some rows with all columns, int32."""
+    def multiply(self, rows: Lowered, columns: Lowered) -> Tensor:
+        """Products of all rows with all columns, int32."""
         right, count = columns.values
-        left = rows.values[part]
+        left = rows.values
         height = len(left)
         left = torch.nn.functional.pad(left, (0, 0, 0, max(0, 17 - height)))  # cuBLAS takes 17 rows and more
         return torch._int_mm(left, right)[:height, :count]
@@ -133,38 +136,50 @@ class OffsetInt8(Int8):
     """int8 for processors that multiply unsigned by signed bytes, by oneDNN.
 
     AVX2, and AVX-512 without VNNI, add two neighboring products in 16 bits. These hold 2 x 127 x 127 but not
-    2 x 255 x 127, so the left side has 7 bits: -63..63, stored with 64 added, which oneDNN takes off again.
+    2 x 255 x 127, so both sides have fewer levels: -90..90, stored with 90 added, which oneDNN takes off again, and
+    -91..91; 2 x 180 x 91 is 32,760.
     """
 
     def rows(self, unit: Tensor) -> Lowered:
-        """Unit vectors [n, d] in steps of their largest entry / 63, with 64 added."""
-        whole, step, residual = _whole(unit, 63)
-        return Lowered((whole + 64).to(torch.uint8), step, residual)
+        """Unit vectors [n, d] in steps of their largest entry / 90, with 90 added."""
+        return _whole(unit, 90, added=90)
 
     def columns(self, unit: Tensor) -> Lowered:
-        """Unit vectors [m, d] in steps of their largest entry / 127, packed by oneDNN."""
-        whole, step, residual = _whole(unit, 127)
-        return Lowered(torch.ops.onednn.qlinear_prepack(whole.to(torch.int8), [1024, unit.shape[1]]), step, residual)
+        """Unit vectors [m, d] in steps of their largest entry / 91, packed by oneDNN."""
+        whole = _whole(unit, 91)
+        return replace(whole, values=torch.ops.onednn.qlinear_prepack(whole.values, [1024, unit.shape[1]]))
 
-    def multiply(self, rows: Lowered, columns: Lowered, part: slice) -> Tensor:
-        """Products of some rows with all columns: whole numbers below 2^24 (d up to 1024), exact in fp32."""
+    def multiply(self, rows: Lowered, columns: Lowered) -> Tensor:
+        """Products of all rows with all columns: whole numbers below 2^24 (d up to 1024), exact in fp32."""
         one, zero = torch.ones(1), torch.zeros(1, dtype=torch.int64)
         result: Tensor = torch.ops.onednn.qlinear_pointwise(
-            rows.values[part], 1.0, 64, columns.values, one, zero, None, 1.0, 0, torch.float32, "none", [], "none"
+            rows.values, 1.0, 90, columns.values, one, zero, None, 1.0, 0, torch.float32, "none", [], "none"
         )
         return result
 
 
-def _whole(unit: Tensor, levels: int) -> tuple[Tensor, float, float]:
-    step = float(unit.abs().max()) / levels
-    whole = (unit / step).round_().clamp_(-levels, levels)
-    return whole, step, _residual(unit, whole, step)
+def _whole(unit: Tensor, levels: int, added: int = 0) -> Lowered:
+    """Whole numbers from -levels to levels, as signed bytes or, with something ``added``, unsigned ones."""
+    low, high = torch.aminmax(unit)
+    step = max(-float(low), float(high)) / levels
+    values = torch.empty(unit.shape, dtype=torch.uint8 if added else torch.int8, device=unit.device)
+    residual = 0.0
+    for true, kept in zip(unit.split(AT_A_TIME), values.split(AT_A_TIME), strict=True):
+        whole = (true / step).round_().clamp_(-levels, levels)
+        residual = max(residual, _residual(true, whole, step))
+        kept.copy_(whole.add_(added))
+    return Lowered(values, step, residual)
 
 
 def _residual(unit: Tensor, values: Tensor, step: float) -> float:
-    """Largest distance of a vector from what stands for it, measured in fp64."""
-    parts = zip(unit.split(2048), values.split(2048), strict=True)
-    return max(float((part.double() * step - true.double()).norm(dim=1).max()) for true, part in parts) + 1e-12
+    """Largest distance of a vector from what stands for it, or a little more.
+
+    Measured in fp32: an entry, at most 1, loses less than 2^-22 to rounding, and the length of d of them at most
+    d 2^-23 of itself (Higham 2002, section 3.1); both are added.
+    """
+    dim = unit.shape[1]
+    longest = float(torch.sub(unit, values, alpha=step).norm(dim=1).max())
+    return longest * (1.0 + dim * 2.0**-23) + math.sqrt(dim) * 2.0**-22
 
 
 @contextmanager

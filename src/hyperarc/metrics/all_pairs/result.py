@@ -11,7 +11,7 @@ from hyperarc.errors import DataError
 from hyperarc.metrics.all_pairs.counts import Counts, Extremes
 from hyperarc.metrics.all_pairs.plan import sampled_edges
 from hyperarc.metrics.all_pairs.tally import Scores
-from hyperarc.metrics.inputs import FloatArray, IntArray
+from hyperarc.metrics.inputs import FloatArray, IntArray, score_vector
 from hyperarc.metrics.thresholds import OperatingPoint, pairs_needed
 from hyperarc.metrics.verification import accepts_allowed, highest_rejected
 
@@ -38,15 +38,22 @@ class ScoredPair:
 
 @dataclass(frozen=True, eq=False)
 class BestMatches:
-    """The best of either kind for every probe.
+    """The best of either kind for every probe, and the best impostor for every face of the gallery.
 
     Attributes:
-        mate: [n] highest score with a face of the same label; -inf where there is none.
-        other: [n] highest score with a face of another label; -inf where there is none.
+        mate: [probes] highest score with a face of the same label; -inf where there is none.
+        other: [probes] highest score with a face of another label; -inf where there is none.
+        alarm: [gallery] highest score with a probe of another label; -inf where there is none, empty without a gallery.
     """
 
     mate: Scores
     other: Scores
+    alarm: Scores
+
+    @property
+    def mated(self) -> int:
+        """How many probes have a mate."""
+        return int(np.isfinite(self.mate).sum())
 
     @property
     def rank1(self) -> float:
@@ -58,16 +65,20 @@ class BestMatches:
         """Share of mated probes whose mate comes first, above the threshold at which ``fpir`` of the searches without
         mates find somebody.
 
-        Every probe is searched once with its mates, and once without them. This is a reading of Trillion-Pairs'
-        "identification TPR at FPR 1e-3", whose exact definition is not public.
+        Searched without mates are the faces of the gallery, among the probes, and probes that have no mate; without a
+        gallery every probe, among the others. This is a reading of Trillion-Pairs' "identification TPR at FPR 1e-3",
+        whose exact definition is not public.
+
+        Raises:
+            DataError: nobody can be searched without a mate.
 
         Example:
-            >>> BestMatches(np.float32([0.9, 0.4]), np.float32([0.3, 0.2])).tpir(0.5)
+            >>> BestMatches(np.float32([0.9, 0.4]), np.float32([0.3, 0.2]), np.float32([0.5, 0.1])).tpir(0.5)
             1.0
         """
-        searches = self.other[np.isfinite(self.other)].astype(np.float64)
-        limit = highest_rejected(searches, fpir)
         mated = np.isfinite(self.mate)
+        searches = np.concatenate([self.alarm, self.other[~mated]]) if self.alarm.size else self.other
+        limit = highest_rejected(score_vector(searches[np.isfinite(searches)], "searches without mates"), fpir)
         found = (self.mate > self.other) & (self.mate > limit)
         return float(np.mean(found[mated])) if mated.any() else 0.0
 
@@ -84,6 +95,7 @@ class AllPairs:
         edges: [bins + 1] over -1..1; genuine: [bins] all genuine pairs; sampled_impostors: [bins] a random sample.
         hardest, lowest: impostor pairs most alike and genuine pairs least alike, as many as were asked for.
         best: for every probe, where asked for.
+        note: of ``Execution``.
     """
 
     points: tuple[OperatingPoint, ...]
@@ -96,6 +108,7 @@ class AllPairs:
     hardest: tuple[ScoredPair, ...]
     lowest: tuple[ScoredPair, ...]
     best: BestMatches | None
+    note: str = ""
 
     def at(self, far: float) -> OperatingPoint:
         """The point of a rate that was asked for."""
@@ -131,7 +144,8 @@ def resolve(counts: Counts) -> AllPairs:
         sampled_impostors=np.asarray(plan.sampled, dtype=np.int64),
         hardest=_listed(counts.hardest),
         lowest=_listed(counts.lowest),
-        best=BestMatches(counts.mate, counts.other) if plan.wanted.identification else None,
+        best=BestMatches(counts.mate, counts.other, counts.alarm) if plan.wanted.identification else None,
+        note=counts.note,
     )
 
 

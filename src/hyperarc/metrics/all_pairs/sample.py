@@ -67,7 +67,8 @@ def draw_sample(layout: Layout, share: float) -> Sample:
     generator = np.random.default_rng(0)
     pairs = _worth_sampling(layout.pairs, share)
     rows = _some(len(layout.probes), math.isqrt(pairs), generator)
-    weights = {within: len(layout.columns(within)) / (2 if within else 1) for within in layout.withins}
+    withins = [within for within in layout.withins if layout.has_impostors(within)]
+    weights = {within: len(layout.columns(within)) / (2 if within else 1) for within in withins}
     parts, people = [], []
     for within, weight in weights.items():
         side = layout.columns(within)
@@ -82,10 +83,10 @@ def _worth_sampling(pairs: int, share: float) -> int:
     """How many pairs to sample so that sampling m of them and scoring what lies in the windows cost least together.
 
     With ``share`` of all n pairs above the lowest threshold about 10 n sqrt(share / m) pairs lie in its window, and at
-    least 10 n / m in the highest one (ten times as many are scored where the product is int8); a pair in a window takes
-    some eight times as long as one of the sample.
+    least 10 n / m in the highest one (a hundred times as many are scored where the product is int8); a pair in a window
+    takes some eight times as long as one of the sample.
     """
-    balanced: float = max((60.0 * pairs * math.sqrt(share)) ** (2 / 3), math.sqrt(400.0 * pairs))
+    balanced: float = max((60.0 * pairs * math.sqrt(share)) ** (2 / 3), math.sqrt(4000.0 * pairs))
     return int(min(MOST, max(LEAST, balanced)))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
@@ -12,14 +13,17 @@ from torch import Tensor
 from hyperarc.errors import HyperArcError
 from hyperarc.metrics.all_pairs.counts import Counts
 from hyperarc.metrics.all_pairs.layout import Cell, Layout, Side, matches
+from hyperarc.metrics.all_pairs.plan import Window
 from hyperarc.metrics.all_pairs.products import Fp32, Lowered
 from hyperarc.metrics.all_pairs.scores import exact_scores
 from hyperarc.metrics.all_pairs.selection import count_above, places_above_limits, places_between, row_tops
 from hyperarc.metrics.all_pairs.tally import Scores
-from hyperarc.metrics.inputs import IntArray
+from hyperarc.metrics.inputs import FloatArray, IntArray
 
-TILE = {"cpu": (1024, 4096), "cuda": (8192, 8192)}  # scores at a time: on the CPU they stay in the cache
+TILE = {"cpu": (1024, 2048), "cuda": (8192, 8192)}  # scores at a time: on the CPU they stay in the cache
 OUT = -4.0  # what stands for the score of a pair that is no impostor
+WIDELY = 0.05  # below a window, about as far as an int8 product may be off
+RARE = 1.0 / 64.0  # share of pairs that are cheaper picked out than counted where they are
 SPARE_MB = 256.0  # for scores, the sample and what Python needs
 
 
@@ -29,16 +33,16 @@ class Block:
     Args:
         unit: [n, d] fp32 on the device.
         product: what will multiply them.
-        width: columns of a tile.
+        height, width: of a tile.
     """
 
-    def __init__(self, unit: Tensor, product: Fp32, width: int) -> None:
-        self.unit, self.product, self.width = unit, product, width
+    def __init__(self, unit: Tensor, product: Fp32, height: int, width: int) -> None:
+        self.unit, self.product, self.height, self.width = unit, product, height, width
 
     @cached_property
-    def rows(self) -> Lowered:
-        """As left side."""
-        return self.product.rows(self.unit)
+    def rows(self) -> list[Lowered]:
+        """As left side, in tiles."""
+        return [self.product.rows(part) for part in self.unit.split(self.height)]
 
     @cached_property
     def columns(self) -> list[Lowered]:
@@ -51,17 +55,16 @@ class Tile:
 
     Args:
         blocks: of probes and of the other side.
-        column: which tile of the other block.
-        part: which rows.
+        row, column: which tile of either block.
     """
 
-    def __init__(self, blocks: tuple[Block, Block], column: int, part: slice) -> None:
+    def __init__(self, blocks: tuple[Block, Block], row: int, column: int) -> None:
         left, right = blocks
-        lowered = right.columns[column]
-        self.rows, self.columns = left.unit[part], right.unit.split(right.width)[column]
-        self.raw = left.product.multiply(left.rows, lowered, part)
-        self.scale = left.rows.step * lowered.step
-        self.slack = left.product.bound(left.rows, lowered, left.unit.shape[1])
+        rows, columns = left.rows[row], right.columns[column]
+        self.rows, self.columns = left.unit.split(left.height)[row], right.unit.split(right.width)[column]
+        self.raw = left.product.multiply(rows, columns)
+        self.scale = rows.step * columns.step
+        self.slack = left.product.bound(rows, columns, left.unit.shape[1])
 
     def leave_out(self, r: IntArray, c: IntArray) -> None:
         """These pairs are no impostors."""
@@ -75,16 +78,36 @@ class Tile:
         r, c = torch.arange(height, device=device)[:, None], torch.arange(width, device=device)
         self.raw.masked_fill_(c + ahead <= r, self._out())
 
+    def limits(self, window: Window) -> tuple[float, float]:
+        """Below the one and above the other a pair is sure to lie beyond the window."""
+        return max(window.low - self.slack, OUT / 2) / self.scale, (window.high + self.slack) / self.scale
+
+    def scores_near(self, windows: Sequence[Window], r: IntArray, c: IntArray) -> Scores:
+        """Scores of some pairs: exact where they may lie in a window, else on the right side of each."""
+        seen = self._seen(r, c)
+        doubt = np.zeros(r.size, dtype=np.bool_)
+        for window in windows:
+            doubt |= (seen >= window.low - self.slack) & (seen <= window.high + self.slack)
+        scores = seen.astype(np.float32)
+        scores[doubt] = self._exact(r[doubt], c[doubt], seen[doubt])
+        return scores
+
+    def _seen(self, r: IntArray, c: IntArray) -> FloatArray:
+        """What the product says of some pairs."""
+        places = (torch.from_numpy(r).to(self.raw.device), torch.from_numpy(c).to(self.raw.device))
+        return np.asarray(self.raw[places].double().cpu().numpy() * self.scale)
+
     def _out(self) -> float:
         out = OUT / self.scale
         return out if self.raw.is_floating_point() else int(out)
 
     def scores(self, r: IntArray, c: IntArray) -> Scores:
         """Exact scores of some pairs; a product less precise than its bound is found out here."""
+        return self._exact(r, c, self._seen(r, c))
+
+    def _exact(self, r: IntArray, c: IntArray, seen: FloatArray) -> Scores:
         exact = exact_scores(self.rows, self.columns, r, c)
         if r.size:
-            places = (torch.from_numpy(r).to(self.raw.device), torch.from_numpy(c).to(self.raw.device))
-            seen = self.raw[places].double().cpu().numpy() * self.scale
             off = float(np.abs(seen - exact).max())
             if off > self.slack:
                 raise HyperArcError(
@@ -122,6 +145,7 @@ class Sweep:
             raise HyperArcError(f"memory_mb is {memory_mb:g}, too little for blocks of {layout.block} faces",
                                 mend=f"give at least {needed}")  # fmt: skip
         self._blocks: OrderedDict[tuple[bool, int], Block] = OrderedDict()
+        self._often = sum(counts.plan.share_near(window.low - WIDELY) > RARE for window in counts.plan.windows)
 
     def count(self, index: int) -> None:
         """Count all pairs of a cell."""
@@ -129,12 +153,12 @@ class Sweep:
         side = self.layout.columns(cell.within)
         probes = self._block(self.layout.probes, cell.row)
         others = self._block(side, cell.column)
-        for start in range(0, len(probes.unit), self.height):
-            part = slice(start, min(start + self.height, len(probes.unit)))
+        for part in range(len(probes.rows)):
+            row = cell.row + part * self.height
             for column in range(len(others.columns)):
-                row, first = cell.row + start, cell.column + column * self.width
+                first = cell.column + column * self.width
                 if not cell.within or first + self.width > row:
-                    self._count_tile(cell, Tile((probes, others), column, part), row, first)
+                    self._count_tile(cell, Tile((probes, others), part, column), row, first)
         self.counts.done[index] = True
 
     def _block(self, side: Side, start: int) -> Block:
@@ -143,7 +167,7 @@ class Sweep:
             while len(self._blocks) >= self.kept:
                 self._blocks.popitem(last=False)
             units = side.vectors.block(start, min(start + self.layout.block, len(side)))
-            self._blocks[key] = Block(torch.from_numpy(units).to(self.device), self.product, self.width)
+            self._blocks[key] = Block(torch.from_numpy(units).to(self.device), self.product, self.height, self.width)
         self._blocks.move_to_end(key)
         return self._blocks[key]
 
@@ -160,16 +184,16 @@ class Sweep:
                 counted &= ids[0][r] != ids[1][c]
             self._count_genuine(cell, tile, row, column, (r[counted], c[counted]))
             tile.leave_out(r, c)
+        if not self.layout.has_impostors(cell.within):
+            return
         for r, c in matches(*ids) if ids is not None else ():
             tile.leave_out(r, c)
         if cell.within and ahead < len(tile.rows):
             tile.leave_out_below_diagonal(ahead)
         self._count_impostors(cell, tile, row, column)
         if self.counts.other.size:
-            best = self.counts.other
-            _keep_best(tile, best[rows])
-            if cell.within:
-                _keep_best(tile, best[columns], across=True)
+            _keep_best(tile, self.counts.other[rows])
+            _keep_best(tile, (self.counts.other if cell.within else self.counts.alarm)[columns], across=True)
 
     def _count_genuine(self, cell: Cell, tile: Tile, row: int, column: int, places: tuple[IntArray, IntArray]) -> None:
         r, c = places
@@ -182,17 +206,22 @@ class Sweep:
                 np.maximum.at(self.counts.mate, c + column, scores)
 
     def _count_impostors(self, cell: Cell, tile: Tile, row: int, column: int) -> None:
-        for k, window in enumerate(self.counts.plan.windows):
+        windows, counts = self.counts.plan.windows, self.counts
+        for k, window in enumerate(windows[: self._often]):
             # a pair beyond these limits is sure to lie beyond the window
-            least = max(window.low - tile.slack, OUT / 2) / tile.scale
-            most = (window.high + tile.slack) / tile.scale
+            least, most = tile.limits(window)
             r, c = places_between(tile.raw, least, most)
             scores = tile.scores(r, c)
             sure = count_above(tile.raw, most) if np.isfinite(most) else 0
-            self.counts.above[k] += sure + np.count_nonzero(scores >= window.high)
-            self.counts.inside[k].add(scores[(scores >= window.low) & (scores < window.high)])
-            if np.isinf(most):
-                self.counts.hardest.add(scores, cell.within, r + row, c + column)
+            counts.count(k, scores, sure)
+        if self._often < len(windows):
+            r, c = places_between(tile.raw, tile.limits(windows[self._often])[0], np.inf)
+            scores = tile.scores_near(windows[self._often :], r, c)
+            for k in range(self._often, len(windows)):
+                counts.count(k, scores)
+        if windows and np.isinf(windows[-1].high):
+            top = scores >= windows[-1].low  # below it not all pairs are seen
+            counts.hardest.add(scores[top], cell.within, r[top] + row, c[top] + column)
 
 
 def _keep_best(tile: Tile, best: Scores, *, across: bool = False) -> None:

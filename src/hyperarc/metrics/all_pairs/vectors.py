@@ -14,7 +14,7 @@ import numpy.typing as npt
 from hyperarc.errors import DataError
 from hyperarc.metrics.inputs import IntArray, as_array, embedding_matrix
 
-AT_A_TIME = 2048  # rows made unit vectors at a time
+AT_A_TIME = 128  # rows made unit vectors at a time: they stay in the cache
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,15 +22,18 @@ class LabeledEmbeddings:
     """One side of the pairs.
 
     Attributes:
-        embeddings: [n, d], any scale: array, tensor, ``numpy.memmap`` or path of a ``.npy`` file.
+        embeddings: [n, d], any scale: array, tensor, ``numpy.memmap``, path of a ``.npy`` file, or anything with shape
+            and dtype that gives rows as ``embeddings[start:stop]``.
         labels: [n] whole numbers or names; pairs of one label are genuine, all others impostors. Faces of unknown
             people in a gallery need labels that no probe has; among probes, a label each.
         ids: [n] whole numbers or names, or None. Pairs of one id are left out: the same picture on both sides.
+        name: what errors call it (default "probes" and "gallery").
     """
 
     embeddings: Any
     labels: Any
     ids: Any = None
+    name: str = ""
 
 
 class Vectors:
@@ -54,8 +57,8 @@ class Vectors:
         if self._file:
             self._offset, self.dtype, self.shape = _read_header(self._file)
         else:
-            # tensors stay where they are until a block is read
-            self._array = value if hasattr(value, "detach") else as_array(value, name)
+            # what is read by slices stays where it is until a block of it is read
+            self._array = value if hasattr(value, "shape") and hasattr(value, "dtype") else as_array(value, name)
             self.shape = tuple(self._array.shape)
             self.dtype = np.dtype(np.float64) if hasattr(value, "detach") else self._array.dtype
         if len(self.shape) != 2 or 0 in self.shape:

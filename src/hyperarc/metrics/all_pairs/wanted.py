@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 
-from hyperarc.errors import DataError, unknown_name
+from hyperarc.errors import UsageError, unknown_name
 
 PRECISIONS = ("auto", "fp32", "bf16", "int8")
+AmongProbes = Literal["all", "genuine", "none"]
 
 
 @dataclass(frozen=True)
@@ -21,27 +22,31 @@ class Wanted:
     Attributes:
         fars: false accept rates, each above 0 and below 1 (default 1e-3 to 1e-6).
         hardest: how many of the impostor pairs most alike and of the genuine pairs least alike are listed (default 0).
-        identification: for every probe also its best mate and best impostor (default no).
-        probes_too: with a gallery, compare the probes among themselves as well, as Trillion-Pairs does (default no).
+        identification: for every probe also its best mate and best impostor, for every face of the gallery its best
+            impostor (default no).
+        among_probes: with a gallery, which pairs of probes among themselves count besides: ``all``, as Trillion-Pairs
+            has it, ``genuine`` ones, as MegaFace has it, or ``none`` (default). Without a gallery all do.
         caution: factor on the width of the windows in which thresholds are expected (default 1). Where a sample misled,
             :func:`count_pairs` sweeps again with more, and :func:`merge_counts` asks for shards with more.
 
     Raises:
-        DataError: a rate outside its range, a negative number.
+        UsageError: a rate outside its range, a negative number, another choice.
     """
 
     fars: tuple[float, ...] = (1e-3, 1e-4, 1e-5, 1e-6)
     hardest: int = 0
     identification: bool = False
-    probes_too: bool = False
+    among_probes: AmongProbes = "none"
     caution: float = 1.0
 
     def __post_init__(self) -> None:
+        if self.among_probes not in get_args(AmongProbes):
+            raise unknown_name("choice of pairs among probes", self.among_probes, get_args(AmongProbes))
         for far in self.fars:
             if not 0.0 < far < 1.0:
-                raise DataError(f"far should lie between 0 and 1, got {far!r}", mend="1e-6 is one in a million")
+                raise UsageError(f"far should lie between 0 and 1, got {far!r}", mend="1e-6 is one in a million")
         if self.hardest < 0 or self.caution < 1:
-            raise DataError(f"hardest should be 0 or more and caution 1 or more, got {self.hardest}, {self.caution}")
+            raise UsageError(f"hardest should be 0 or more and caution 1 or more, got {self.hardest}, {self.caution}")
 
 
 @dataclass(frozen=True)
@@ -81,10 +86,11 @@ class Execution:
         memory_mb: for vectors and scores on the device (default 1024 on the CPU, else half of what is free).
         counts_file: where counts are kept from time to time, so that a run that was stopped goes on (default: nowhere).
         save_every_s: how often, between cells of at most 2.7e8 pairs (default 30); so much work may be lost.
+        note: kept with the counts, and handed on with the result: what was counted, in the caller's words.
         progress: called about once a second with a :class:`PairProgress`; ``print`` will do (default: nobody).
 
     Raises:
-        DataError, UnknownNameError: a value that cannot be.
+        UsageError: a value that cannot be.
     """
 
     device: str | torch.device = "cpu"
@@ -92,10 +98,11 @@ class Execution:
     memory_mb: float | None = None
     counts_file: str | Path | None = None
     save_every_s: float = 30.0
+    note: str = ""
     progress: Callable[[PairProgress], None] | None = None
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
             raise unknown_name("precision", self.precision, PRECISIONS)
         if self.save_every_s < 0:
-            raise DataError(f"save_every_s should be 0 or more, got {self.save_every_s}")
+            raise UsageError(f"save_every_s should be 0 or more, got {self.save_every_s}")

@@ -94,8 +94,8 @@ def image_norm(images: Tensor) -> Tensor:
     """Mean length of the pictures [N, 3, H, W] as vectors, a scalar.
 
     Example:
-        >>> float(image_norm(torch.ones(2, 3, 2, 2)))  # sqrt(12)
-        3.464...
+        >>> float(image_norm(torch.ones(2, 3, 3, 1)))
+        3.0
     """
     lengths: Tensor = torch.linalg.vector_norm(images.flatten(1), dim=1)
     return lengths.mean()

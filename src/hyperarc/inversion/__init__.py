@@ -1,6 +1,6 @@
 """From an embedding back to a face, by the gradients and the BatchNorm statistics of a trained model alone."""
 
-from hyperarc.inversion.batch_norm import BatchNormPrior, moments
+from hyperarc.inversion.batch_norm import BatchNormPrior
 from hyperarc.inversion.goals import ClassGoal, EmbeddingGoal, Goal
 from hyperarc.inversion.inversion import Inversion
 from hyperarc.inversion.pixels import to_pixels
@@ -23,7 +23,6 @@ __all__ = [
     "Priors",
     "Search",
     "image_norm",
-    "moments",
     "out_of_range",
     "shortness",
     "to_pixels",

@@ -2,7 +2,6 @@
 
 from hyperarc.artifact.artifact import (
     MODEL,
-    NETWORK,
     Artifact,
     build_backbone,
     build_head,
@@ -19,7 +18,6 @@ __all__ = [
     "CALIBRATION",
     "LIBRARIES",
     "MODEL",
-    "NETWORK",
     "Artifact",
     "Calibration",
     "Card",

@@ -17,9 +17,9 @@ from torch import Tensor
 from hyperarc.errors import ArtifactError
 from hyperarc.onnx_session import one_line
 
-MOST_BYTES = 1 << 32  # twice an iresnet200 with the centers of 360,000 people and their momentum
+MOST_BYTES = 1 << 32  # an iresnet200 with the centers of 360,000 people, and the optimizer's twice that
 SUFFIXES = (".pth", ".pt", ".ckpt", ".tar", ".bin", ".safetensors")
-_NESTS = ("state_dict", "model_state_dict", "model", "backbone")  # keys under which checkpoints keep a state dict
+_NESTS = ("state_dict_backbone", "state_dict", "model_state_dict", "model", "backbone")  # keys of checkpoints
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
@@ -32,17 +32,28 @@ def read_state(path: Path) -> dict[str, Tensor]:
         size = path.stat().st_size
     except OSError as error:
         raise ArtifactError(f"cannot be read: {error.strerror}", where=path) from error
-    if path.suffix == ".safetensors":
+    if path.suffix.lower() == ".safetensors":
         _require_size(size, path)
         try:
             return load_file(path)
         except (SafetensorError, OSError) as error:
             raise ArtifactError(f"not a safetensors file, or damaged: {one_line(error)}", where=path) from error
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            size = max(size, sum(entry.file_size for entry in archive.infolist()))
     _require_size(size, path)
+    if zipfile.is_zipfile(path):
+        _look_into(path)
     return _state_in(_load(path), path)
+
+
+def _look_into(path: Path) -> None:
+    """Refuse a TorchScript module, and an archive that holds more than its size says."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+    except (zipfile.BadZipFile, OSError) as error:
+        raise _damaged(path, error) from error
+    if any(member.filename.endswith("/constants.pkl") for member in members):
+        raise _no_state("it is a TorchScript module", path)
+    _require_size(sum(member.file_size for member in members), path)
 
 
 def _load(path: Path) -> Any:
@@ -54,27 +65,20 @@ def _load(path: Path) -> Any:
             raise _damaged(path, error) from error
         raise _no_state(f"it holds Python's {foreign[1]}", path) from error
     except Exception as error:  # of a file that is cut or was never torch's: RuntimeError, EOFError, KeyError, ...
-        if "TorchScript" in str(error):
-            raise _no_state("it is a TorchScript module", path) from error
         raise _damaged(path, error) from error
 
 
 def _state_in(content: Any, path: Path) -> dict[str, Tensor]:
-    for _ in range(3):
-        inner = next((content[key] for key in _NESTS if _is_mapping(content) and _is_mapping(content.get(key))), None)
-        if inner is None:
-            break
-        content = inner
-    if not _is_mapping(content) or not content:
-        raise _no_state(f"it holds a {type(content).__name__}", path)
-    others = [name for name, value in content.items() if not isinstance(name, str) or not isinstance(value, Tensor)]
-    if others:
-        raise _no_state(f"{others[0]!r} in it is a {type(content[others[0]]).__name__}", path)
+    for _ in _NESTS:
+        held = content if isinstance(content, Mapping) else {}
+        content = next((held[key] for key in _NESTS if isinstance(held.get(key), Mapping)), content)
+    if not isinstance(content, Mapping) or not content:
+        raise _no_state(f"it holds {'nothing' if isinstance(content, Mapping) else type(content).__name__}", path)
+    for name, value in content.items():
+        dense = isinstance(value, Tensor) and value.layout == torch.strided and not value.is_quantized
+        if not isinstance(name, str) or not dense or value.device.type != "cpu":
+            raise _no_state(f"{repr(name)[:80]} in it is no plain tensor but {type(value).__name__}", path)
     return dict(content)
-
-
-def _is_mapping(value: Any) -> bool:
-    return isinstance(value, Mapping)
 
 
 def _require_size(size: int, path: Path) -> None:
@@ -86,7 +90,7 @@ def _no_state(why: str, path: Path) -> ArtifactError:
     return ArtifactError(
         f"expected a state dict, names and tensors alone: {why}",
         where=path,
-        mend="save model.state_dict() where the model's code is at hand, or export it to ONNX and import that",
+        mend="if you trust the file and have its code, save model.state_dict() alone; or export it to ONNX",
     )
 
 

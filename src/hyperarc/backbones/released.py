@@ -3,16 +3,18 @@
 Every repository names the parts of a network in its own way, a *dialect*. A state dict fits a backbone when, renamed,
 it has all of its tensors, in their shapes, and no others but those of a classifier. Three things are filled in, none
 of which changes an embedding: counts of batches that older files lack, weight 1 and bias 0 of a last BatchNorm without
-them, and the shortcut of AdaFace's first block, which has no weights there.
+them, and the shortcut of AdaFace's first block, which has no weights there. What has no weights anywhere, such as
+where a stride lies, is taken to be as in the repository.
 
-Sources: insightface 7fadd42 (``recognition/arcface_torch/backbones``), TreB1eN/InsightFace_Pytorch 016916f
-(``model.py``), AdaFace's ``net.py`` (class Backbone, mode ir).
+Sources: insightface 7fadd42, ``recognition/arcface_torch/backbones``; TreB1eN/InsightFace_Pytorch 016916f, ``model.py``
+(MobileFaceNet; the same with ``sep``, ``GDC_dw`` and ``last_bn`` of later repositories); mk-minchul/AdaFace, ``net.py``
+(Backbone of mode ir).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,7 +55,10 @@ class Dialect:
     finish: Callable[[State], State] = dict
 
     def translate(self, state: Mapping[str, Tensor]) -> State:
-        """The same tensors under our names; whatever no rule speaks of keeps its own."""
+        """The same tensors under our names; whatever no rule speaks of keeps its own.
+
+        A last BatchNorm without weight and bias gets those that change nothing.
+        """
         ours: State = {}
         for theirs, tensor in state.items():
             name = theirs
@@ -62,7 +67,12 @@ class Dialect:
             if name in ours:
                 raise ArtifactError(f"{theirs!r} stands for {name!r}, and another tensor does too")
             ours[name] = tensor
-        return self.finish(ours)
+        ours = self.finish(ours)
+        mean = ours.get(f"{self.last_norm}.running_mean")
+        if mean is None or mean.dim() != 1 or not len(mean):
+            raise ArtifactError(f"expected {self.name}, which has a vector {self.last_norm}.running_mean; got none")
+        norm = {f"{self.last_norm}.weight": torch.ones(len(mean)), f"{self.last_norm}.bias": torch.zeros(len(mean))}
+        return ours if norm.keys() & ours.keys() else ours | norm
 
 
 @dataclass(frozen=True)
@@ -103,17 +113,15 @@ def fit_released(state: Mapping[str, Tensor], backbone: str | None = None, **arg
         ('iresnet_tiny', 8)
     """
     dialect, prefix = _dialect_of(state)
-    inside = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
-    outside = {name: tensor for name, tensor in state.items() if not name.startswith(prefix)}
-    ours = dialect.translate(inside)
-    dim = _embedding_dim(ours, dialect)
-    candidates = dialect.backbones if backbone is None else (backbone,)
-    compared = [_compare(ours, outside, _shapes(name, dim, arguments)) for name in candidates]
-    nearest = min(compared, key=lambda one: one.wrong)
-    name = candidates[compared.index(nearest)]
-    if nearest.wrong:
-        raise ArtifactError(f"expected the weights of {name}, {dialect.name}: {nearest}")
-    return Released(name, dim, _complete(ours, _shapes(name, dim, arguments)), dialect.name, nearest.classifier)
+    ours = dialect.translate({name.removeprefix(prefix): state[name] for name in state if name.startswith(prefix)})
+    outside = [name for name in state if not name.startswith(prefix)]
+    dim = len(ours[f"{dialect.last_norm}.running_mean"])
+    networks = {name: _shapes(name, dim, arguments) for name in ([backbone] if backbone else dialect.backbones)}
+    compared = {name: _compare(ours, outside, shapes) for name, shapes in networks.items()}
+    name = min(compared, key=lambda one: compared[one].wrong)
+    if compared[name].wrong:
+        raise ArtifactError(f"expected all weights of {name}, as {dialect.name} has them: {compared[name]}")
+    return Released(name, dim, _complete(ours, networks[name]), dialect.name, compared[name].classifier)
 
 
 @dataclass(frozen=True)
@@ -134,29 +142,28 @@ class _Comparison:
         return "; ".join(f"{len(names)} {kind}: {_some(names)}" for kind, names in kinds.items() if names)
 
 
-def _compare(ours: State, outside: State, expected: Mapping[str, torch.Size]) -> _Comparison:
-    wanted = [name for name in expected if not name.endswith(_COUNT)]
-    others = {name: tensor for name, tensor in ours.items() if name not in expected} | outside
-    classifier = tuple(name for name, tensor in others.items() if _CLASSIFIER.fullmatch(name))
+def _compare(ours: State, outside: Sequence[str], expected: Mapping[str, torch.Size]) -> _Comparison:
+    """Weights and a backbone; ``outside`` are the names of what does not lie with the backbone's own tensors."""
+    others = [name for name in ours if name not in expected] + list(outside)
     misshapen = [n for n in expected if n in ours and ours[n].shape != expected[n]]
     return _Comparison(
-        missing=tuple(name for name in wanted if name not in ours),
-        left_over=tuple(name for name in others if name not in classifier),
+        missing=tuple(name for name in expected if name not in ours and not name.endswith(_COUNT)),
+        left_over=tuple(name for name in others if not _CLASSIFIER.fullmatch(name)),
         misshapen=tuple(f"{n} {list(ours[n].shape)} for {list(expected[n])}" for n in misshapen),
-        classifier=classifier,
+        classifier=tuple(name for name in others if _CLASSIFIER.fullmatch(name)),
     )
 
 
 def _complete(ours: State, expected: Mapping[str, torch.Size]) -> State:
-    """The backbone's state dict, in its own order; counts of batches, which no embedding depends on, may be missing."""
+    """The backbone's state dict in its own order, with the counts of batches that may be missing."""
     state = {}
     for name in expected:
         if name.endswith(_COUNT):
             state[name] = ours.get(name, torch.zeros(())).to(torch.int64)
             continue
-        state[name] = ours[name].to(torch.float32)
-        if not torch.isfinite(state[name]).all():
-            raise ArtifactError(f"expected finite weights, {name} holds NaN or infinity")
+        if not ours[name].is_floating_point() or not torch.isfinite(ours[name]).all():
+            raise ArtifactError(f"expected finite floating-point weights, {name} holds others")
+        state[name] = ours[name].detach().to(torch.float32)
     return state
 
 
@@ -177,7 +184,7 @@ def _dialect_of(state: Mapping[str, Tensor]) -> tuple[Dialect, str]:
     if not found:
         known = ", ".join(f"{dialect.name} ({dialect.marker})" for dialect in DIALECTS)
         raise ArtifactError(
-            f"expected the tensors of one of {known}; got {_some(tuple(state))}",
+            f"expected the tensors of one of {known}; got {_some(list(state))}",
             mend="export the model to ONNX and import that",
         )
     if len(found) > 1:
@@ -188,20 +195,9 @@ def _dialect_of(state: Mapping[str, Tensor]) -> tuple[Dialect, str]:
     return found[0]
 
 
-def _embedding_dim(ours: State, dialect: Dialect) -> int:
-    """d, of the BatchNorm that makes the embedding; without weight and bias it is given those that change nothing."""
-    norm = dialect.last_norm
-    mean = ours.get(f"{norm}.running_mean")
-    if mean is None or mean.dim() != 1:
-        raise ArtifactError(f"expected a vector {norm}.running_mean, as {dialect.name} has; got none")
-    if not {f"{norm}.weight", f"{norm}.bias"} & ours.keys():
-        ours |= {f"{norm}.weight": torch.ones(len(mean)), f"{norm}.bias": torch.zeros(len(mean))}
-    return len(mean)
-
-
-def _some(names: tuple[str, ...]) -> str:
+def _some(names: Sequence[str]) -> str:
     more = f" and {len(names) - _TOLD} more" if len(names) > _TOLD else ""
-    return ", ".join(names[:_TOLD]) + more
+    return ", ".join(name[:80] for name in names[:_TOLD]) + more
 
 
 def _flat_projection(ours: State) -> State:
@@ -282,7 +278,7 @@ DIALECTS = (
     Dialect("arcface_torch's IResNet", "layer1.0.bn1.weight", tuple(IRESNETS), "features"),
     Dialect("arcface_torch's MobileFaceNet", "conv_sep.layers.0.weight", tuple(MOBILEFACENETS), "features.layers.3"),
     Dialect(
-        "MobileFaceNet with conv_23",
+        "InsightFace_Pytorch's MobileFaceNet",
         "conv_23.project.conv.weight",
         ("mobilefacenet",),
         "features.layers.3",

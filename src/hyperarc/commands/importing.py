@@ -61,7 +61,7 @@ def import_model(path: Path, target: Path, stated: Stated, show: Show) -> dict[s
     """
     require_absent(target)
     pixels = _pixels(stated)
-    make = _import_weights if path.suffix in SUFFIXES else _import_onnx
+    make = _import_weights if path.suffix.lower() in SUFFIXES else _import_onnx
     contract, facts, difference = make(path, target, stated, pixels, show)
     contents = {"digest": contract.digest, "contract": contract.model_dump()}
     return {"artifact": str(target), **contents, **facts, "batch_difference": difference}
@@ -93,10 +93,11 @@ def _import_weights(path: Path, target: Path, stated: Stated, pixels: Mapping[st
     if height != width:
         raise UsageError(f"backbones take square crops, --height and --width say {width}x{height}", where=path)
     arguments = {} if height == 112 else {"input_size": height}
+    state = read_state(path)
     try:
-        released = fit_released(read_state(path), stated.backbone, **arguments)
+        released = fit_released(state, stated.backbone, **arguments)
     except ArtifactError as error:
-        raise error if error.where else ArtifactError(str(error), where=path) from None
+        raise ArtifactError(str(error), where=path) from None
     show.note(f"{path.name}: {released.backbone}, named as by {released.dialect}")
     if released.left_out:
         show.note(f"left out, as no part of the backbone: {', '.join(released.left_out)}")

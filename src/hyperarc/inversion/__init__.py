@@ -1,9 +1,18 @@
 """From an embedding back to a face, by the gradients and the BatchNorm statistics of a trained model alone."""
 
 from hyperarc.inversion.goals import ClassGoal, EmbeddingGoal, Goal
-from hyperarc.inversion.inversion import Inversion, Search
+from hyperarc.inversion.inversion import Inversion
 from hyperarc.inversion.pixels import to_pixels
-from hyperarc.inversion.priors import BatchNormPrior, Priors, image_norm, out_of_range, total_variation
+from hyperarc.inversion.priors import (
+    BatchNormPrior,
+    Priors,
+    image_norm,
+    out_of_range,
+    shortness,
+    total_variation,
+    usual_length,
+)
+from hyperarc.inversion.search import Search
 
 __all__ = [
     "BatchNormPrior",
@@ -15,6 +24,8 @@ __all__ = [
     "Search",
     "image_norm",
     "out_of_range",
+    "shortness",
     "to_pixels",
     "total_variation",
+    "usual_length",
 ]

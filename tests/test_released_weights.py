@@ -90,7 +90,7 @@ class Row(nn.Module):
 class TheirMobileFaceNet(nn.Module):
     """Table 1 of the paper with the names of InsightFace_Pytorch, or the later ones from ``sep`` on."""
 
-    def __init__(self, dim: int, later: bool, affine: bool = True) -> None:
+    def __init__(self, dim: int, later: bool) -> None:
         super().__init__()
         self.conv1 = block(3, 64, 3, 2)
         self.conv2_dw = block(64, 64, 3, groups=64)
@@ -103,11 +103,11 @@ class TheirMobileFaceNet(nn.Module):
         if later:
             self.sep, self.sep_bn, self.prelu = nn.Conv2d(128, 512, 1, bias=False), nn.BatchNorm2d(512), nn.PReLU(512)
             self.GDC_dw, self.GDC_bn = nn.Conv2d(512, 512, 7, groups=512, bias=False), nn.BatchNorm2d(512)
-            self.features, self.last_bn = nn.Conv2d(512, dim, 1, bias=False), nn.BatchNorm2d(dim, affine=affine)
+            self.features, self.last_bn = nn.Conv2d(512, dim, 1, bias=False), nn.BatchNorm2d(dim)
         else:
             self.conv_6_sep, self.conv_6_dw = block(128, 512, 1), block(512, 512, 7, groups=512, linear=True)
             self.conv_6_flatten = nn.Flatten()
-            self.linear, self.bn = nn.Linear(512, dim, bias=False), nn.BatchNorm1d(dim, affine=affine)
+            self.linear, self.bn = nn.Linear(512, dim, bias=False), nn.BatchNorm1d(dim)
 
     def forward(self, x: Tensor) -> Tensor:
         for module in self.children():
@@ -171,7 +171,6 @@ def tiny_ir() -> TheirIR:
     [
         pytest.param(lambda: TheirMobileFaceNet(24, later=False), "mobilefacenet", id="InsightFace_Pytorch"),
         pytest.param(lambda: TheirMobileFaceNet(24, later=True), "mobilefacenet", id="later"),
-        pytest.param(lambda: TheirMobileFaceNet(24, later=False, affine=False), "mobilefacenet", id="not affine"),
         pytest.param(tiny_ir, "iresnet_tiny", id="AdaFace, tiny"),
         pytest.param(lambda: TheirIR((2, 2, 2, 2), (64, 128, 256, 512), 1, 7), "iresnet18", id="AdaFace, 18"),
     ],
@@ -341,6 +340,11 @@ def damaged(change: str) -> State:
         state["bn1.running_var"][3] = -5
     if change == "whole numbers":
         state["prelu.weight"] = state["prelu.weight"].int()
+    if change == "scalars":
+        names = ("body.0.res_layer.0.running_mean", "body.0.res_layer.0.running_var", "output_layer.4.running_mean")
+        return dict.fromkeys(("body.0.res_layer.0.weight", *names), torch.ones(()))
+    if change == "no norm":
+        return {name: tensor for name, tensor in state.items() if name not in ("features.weight", "features.bias")}
     if change == "no statistics":
         return {name: tensor for name, tensor in state.items() if "running" not in name}
     return state
@@ -357,7 +361,9 @@ def damaged(change: str) -> State:
         ("nan", "expected finite floating-point weights, bn1.running_var holds others$"),
         ("negative", "embeddings that are NaN or infinite"),
         ("whole numbers", "expected finite floating-point weights, prelu.weight holds others$"),
-        ("no statistics", "which has a vector features.running_mean; got none$"),
+        ("no statistics", "which has a vector features.running_mean as long as an embedding; got none$"),
+        ("scalars", r"expected AdaFace's IR, which has a vector features.running_mean .*; got \[\]$"),
+        ("no norm", "2 missing: features.weight, features.bias$"),
     ],
 )
 def test_weights_that_do_not_fit_are_refused(change: str, message: str, tmp_path: Path) -> None:
@@ -378,6 +384,7 @@ def write(kind: str, path: Path) -> None:
         "list": [torch.zeros(3)],
         "numbers": {"state_dict": {"conv1.weight": 3}},
         "sparse": {"conv1.weight": torch.zeros(3, 3).to_sparse()},
+        "view": {"conv1.weight": torch.zeros(1).expand(10**6, 10**6)},
         "nothing": {},
         "endless": whole,
     }
@@ -401,6 +408,7 @@ def write(kind: str, path: Path) -> None:
         ("list", "it holds list; if you trust"),
         ("numbers", "'conv1.weight' in it is no plain tensor but int; if"),
         ("sparse", "'conv1.weight' in it is no plain tensor but Tensor; if"),
+        ("view", "'conv1.weight' in it is no plain tensor but Tensor; if"),
         ("nothing", "it holds nothing; if"),
         ("endless", "'an endless checkpoint' in it is no plain tensor but int; if"),
         ("cut", "not a file of torch.save, or damaged: "),

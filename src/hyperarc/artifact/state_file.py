@@ -75,10 +75,16 @@ def _state_in(content: Any, path: Path) -> dict[str, Tensor]:
     if not isinstance(content, Mapping) or not content:
         raise _no_state(f"it holds {'nothing' if isinstance(content, Mapping) else type(content).__name__}", path)
     for name, value in content.items():
-        dense = isinstance(value, Tensor) and value.layout == torch.strided and not value.is_quantized
-        if not isinstance(name, str) or not dense or value.device.type != "cpu":
+        if not isinstance(name, str) or not isinstance(value, Tensor) or not _is_plain(value):
             raise _no_state(f"{repr(name)[:80]} in it is no plain tensor but {type(value).__name__}", path)
     return dict(content)
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    """Dense, on the CPU, and no larger than what the file holds of it: some views stand for more than any memory."""
+    if tensor.layout != torch.strided or tensor.is_quantized or tensor.device.type != "cpu":
+        return False
+    return tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
 
 
 def _require_size(size: int, path: Path) -> None:

@@ -2,8 +2,8 @@
 
 Every repository names the parts of a network in its own way, a *dialect*. A state dict fits a backbone when, renamed,
 it has all of its tensors, in their shapes, and no others but those of a classifier. Three things are filled in, none
-of which changes an embedding: counts of batches that older files lack, weight 1 and bias 0 of a last BatchNorm without
-them, and the shortcut of AdaFace's first block, which has no weights there. What has no weights anywhere, such as
+of which changes an embedding: counts of batches that older files lack, and of AdaFace, where they have no weights, the
+shortcut of the first block and weight 1 and bias 0 of the last BatchNorm. What has no weights anywhere, such as
 where a stride lies, is taken to be as in the repository.
 
 Sources: insightface 7fadd42, ``recognition/arcface_torch/backbones``; TreB1eN/InsightFace_Pytorch 016916f, ``model.py``
@@ -31,6 +31,7 @@ State = dict[str, Tensor]
 _COUNT = ".num_batches_tracked"
 _CLASSIFIER = re.compile(r"(?:module\.|model\.)*(?:head\..+|fc\.weight)")
 _BN_EPS = 1e-5  # torch's default, with which all these repositories build their networks
+_MOST_CHANNELS = 4096  # whose identity is written out; all networks known have 64
 _TOLD = 4  # names of a kind in an error
 
 
@@ -55,10 +56,7 @@ class Dialect:
     finish: Callable[[State], State] = dict
 
     def translate(self, state: Mapping[str, Tensor]) -> State:
-        """The same tensors under our names; whatever no rule speaks of keeps its own.
-
-        A last BatchNorm without weight and bias gets those that change nothing.
-        """
+        """The same tensors under our names; whatever no rule speaks of keeps its own."""
         ours: State = {}
         for theirs, tensor in state.items():
             name = theirs
@@ -67,12 +65,15 @@ class Dialect:
             if name in ours:
                 raise ArtifactError(f"{theirs!r} stands for {name!r}, and another tensor does too")
             ours[name] = tensor
-        ours = self.finish(ours)
-        mean = ours.get(f"{self.last_norm}.running_mean")
-        if mean is None or mean.dim() != 1 or not len(mean):
-            raise ArtifactError(f"expected {self.name}, which has a vector {self.last_norm}.running_mean; got none")
-        norm = {f"{self.last_norm}.weight": torch.ones(len(mean)), f"{self.last_norm}.bias": torch.zeros(len(mean))}
-        return ours if norm.keys() & ours.keys() else ours | norm
+        return self.finish(ours)
+
+    def embedding_dim(self, ours: State) -> int:
+        """d, as translated weights have it."""
+        name = f"{self.last_norm}.running_mean"
+        shape = list(ours[name].shape) if name in ours else "none"
+        if name not in ours or ours[name].dim() != 1 or len(ours[name]) < 2:
+            raise ArtifactError(f"expected {self.name}, which has a vector {name} as long as an embedding; got {shape}")
+        return len(ours[name])
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ def fit_released(state: Mapping[str, Tensor], backbone: str | None = None, **arg
     dialect, prefix = _dialect_of(state)
     ours = dialect.translate({name.removeprefix(prefix): state[name] for name in state if name.startswith(prefix)})
     outside = [name for name in state if not name.startswith(prefix)]
-    dim = len(ours[f"{dialect.last_norm}.running_mean"])
+    dim = dialect.embedding_dim(ours)
     networks = {name: _shapes(name, dim, arguments) for name in ([backbone] if backbone else dialect.backbones)}
     compared = {name: _compare(ours, outside, shapes) for name, shapes in networks.items()}
     name = min(compared, key=lambda one: compared[one].wrong)
@@ -161,9 +162,9 @@ def _complete(ours: State, expected: Mapping[str, torch.Size]) -> State:
         if name.endswith(_COUNT):
             state[name] = ours.get(name, torch.zeros(())).to(torch.int64)
             continue
-        if not ours[name].is_floating_point() or not torch.isfinite(ours[name]).all():
-            raise ArtifactError(f"expected finite floating-point weights, {name} holds others")
         state[name] = ours[name].detach().to(torch.float32)
+        if not ours[name].is_floating_point() or not torch.isfinite(state[name]).all():
+            raise ArtifactError(f"expected finite floating-point weights, {name} holds others")
     return state
 
 
@@ -210,23 +211,32 @@ def _flat_projection(ours: State) -> State:
 
 
 def _stages(blocks: State) -> State:
-    """Blocks counted through, ``body.7``, as those of four stages, ``layer3.0``; a stage begins with a convolution.
-
-    The first block of all takes every second pixel as its shortcut. That is our convolution and BatchNorm with identity
-    weights; the statistics are those of the block's first BatchNorm, which sees the same pixels.
-    """
-    first = sorted({0} | {int(name.split(".")[1]) for name in blocks if re.match(r"body\.\d+\.downsample\.", name)})
+    """Blocks counted through, ``body.7``, as those of four stages, ``layer3.0``; a stage begins with a convolution."""
+    first = sorted({0} | {int(name.split(".")[1]) for name in blocks if re.match(r"body\.\d{1,3}\.downsample\.", name)})
     ours = {}
     for name, tensor in blocks.items():
-        if re.match(r"body\.\d+\.", name):
+        if re.match(r"body\.\d{1,3}\.", name):
             _, number, rest = name.split(".", 2)
             stage = sum(int(number) >= one for one in first)
             name = f"layer{stage}.{int(number) - first[stage - 1]}.{rest}"
         ours[name] = tensor
+    return _without_weights(ours)
+
+
+def _without_weights(ours: State) -> State:
+    """With what AdaFace's network does without weights, as our layers that do the same.
+
+    The first block takes every second pixel as its shortcut: a convolution and a BatchNorm that change nothing. The
+    BatchNorm's statistics are those of the block's first, which sees the same pixels.
+    """
+    length = ours.get("features.running_mean", torch.empty(0)).numel()
+    norm = {"features.weight": torch.ones(length), "features.bias": torch.zeros(length)}
+    ours = ours if norm.keys() & ours.keys() else ours | norm
     seen, shortcut = "layer1.0.bn1", "layer1.0.downsample"
-    if f"{shortcut}.0.weight" in ours or not {f"{seen}.running_mean", f"{seen}.running_var"} <= ours.keys():
+    mean, var = (ours.get(f"{seen}.running_{what}", torch.empty(0)).float() for what in ("mean", "var"))
+    fitting = mean.dim() == 1 and mean.shape == var.shape and 0 < len(mean) <= _MOST_CHANNELS
+    if f"{shortcut}.0.weight" in ours or not fitting:
         return ours
-    mean, var = ours[f"{seen}.running_mean"].float(), ours[f"{seen}.running_var"].float()
     ours[f"{shortcut}.0.weight"] = torch.eye(len(mean))[:, :, None, None]
     ours[f"{shortcut}.1.weight"], ours[f"{shortcut}.1.bias"] = (var + _BN_EPS).sqrt(), mean
     ours[f"{shortcut}.1.running_mean"], ours[f"{shortcut}.1.running_var"] = mean, var

@@ -1,10 +1,10 @@
 """From an embedding back to a face, by the gradients and the BatchNorm statistics of a trained model alone."""
 
+from hyperarc.inversion.batch_norm import BatchNormPrior
 from hyperarc.inversion.goals import ClassGoal, EmbeddingGoal, Goal
 from hyperarc.inversion.inversion import Inversion
 from hyperarc.inversion.pixels import to_pixels
 from hyperarc.inversion.priors import (
-    BatchNormPrior,
     Priors,
     image_norm,
     out_of_range,

@@ -13,6 +13,7 @@ import torch
 
 from hyperarc.artifact import Artifact, build_backbone, build_head, contract_of, open_artifact, save_artifact
 from hyperarc.artifact.card import Card
+from hyperarc.artifact.fine_tuning import backbone_to_tune
 from hyperarc.commands.aligned import warn_unaligned
 from hyperarc.commands.judgement import Judgement, judge_all
 from hyperarc.commands.show import Show
@@ -186,17 +187,10 @@ def _require_same_groups(given: int, taken: int, recipe: Recipe) -> None:
 
 def _fine_tune_from(artifact: Artifact, recipe: Recipe, state: TrainingState, faces: TrainingSet) -> str:
     """Take over the artifact's backbone, and its centers where people and head are the same; says what was taken."""
-    theirs = artifact.require_recipe("a recipe and weights to train on")
-    if theirs.backbone != recipe.backbone:
-        raise RecipeError(
-            f"expected the recipe's backbone {recipe.backbone}, the artifact holds {theirs.backbone}",
-            where=artifact.path,
-            mend="copy the backbone section of the artifact's recipe.yaml",
-        )
-    state.backbone.load_state_dict(artifact.backbone().state_dict())
+    state.backbone.load_state_dict(backbone_to_tune(artifact, recipe).state_dict())
     if state.ema is not None:
         state.ema.module.load_state_dict(state.backbone.state_dict())
-    if theirs.head == recipe.head and artifact.people() == list(faces.kept.people):
+    if artifact.recipe and artifact.recipe.head == recipe.head and artifact.people() == list(faces.kept.people):
         artifact.load_head(state.head)
         return f"fine-tuning backbone and centers of {artifact.path}"
     return f"fine-tuning the backbone of {artifact.path}; fresh centers, as people or head differ"

@@ -24,7 +24,7 @@ from hyperarc.encoder import Encoder
 from hyperarc.errors import CheckpointError, RecipeError
 from hyperarc.faces.augmentation.augmenter import open_augmenter
 from hyperarc.files import write_beside
-from hyperarc.heads.sweep import choose_precision, resolve
+from hyperarc.heads.sweep import resolve
 from hyperarc.parallel import rank, together, world_size
 from hyperarc.protocols.protocol import check_evaluation
 from hyperarc.recipe import Recipe
@@ -265,8 +265,8 @@ def _tell(
     )
     show.note("  ".join(f"{name} {value}" for name, value in hardware.facts().items()))
     moved = ", centers updated in backward" if recipe.optimizer.update_in_backward else ""
-    sweep, precision = resolve(recipe.head.sweep, hardware.device), recipe.head.precision
-    show.note(f"sweep: {sweep}, {choose_precision(precision, hardware.device)}{moved}")
+    asked = state.head.plan(torch.zeros(2, device=hardware.device), torch.ones(2, device=hardware.device))
+    show.note(f"sweep: {resolve(recipe.head.sweep, hardware.device, asked)}, {asked.precision}{moved}")
 
 
 def _encoder(recipe: Recipe, state: TrainingState) -> Encoder:

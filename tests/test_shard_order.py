@@ -111,7 +111,7 @@ def test_bad_arguments() -> None:
             ShardOrder(np.zeros(4, np.int64), np.arange(4), size, window, seed)
     with pytest.raises(DataError, match="at least one batch of 5 faces, got 4"):
         ShardOrder(np.zeros(4, np.int64), np.arange(4), 5, 1)
-    with pytest.raises(DataError, match="got 12 faces in 5 parts and 1 turns; make training.batch_size a multiple"):
+    with pytest.raises(DataError, match=r"got 12 faces in 5 parts and 1 turns; make training\.batch_size"):
         ShardOrder(np.zeros(20, np.int64), np.arange(20), 12, 1, streams=Streams(parts=5))
     with pytest.raises(RecipeError, match="only one of"):
         load_recipe("demo", ["data.sampler.shards.window=9", "data.sampler.adaptive={}"])

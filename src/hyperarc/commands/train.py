@@ -263,7 +263,8 @@ def _tell(
         f"{recipe.training.batch_size}, {recipe.backbone.name}, {recipe.head.margin}"
         + (f", {world_size()} processes" if world_size() > 1 else "")
     )
-    show.note("  ".join(f"{name} {value}" for name, value in hardware.facts().items()))
+    switches = {"channels_last": recipe.training.channels_last, "optimizer": f"fused {recipe.optimizer.name}"}
+    show.note("  ".join(f"{name} {value}" for name, value in (hardware.facts() | switches).items()))
     moved = ", centers updated in backward" if recipe.optimizer.update_in_backward else ""
     asked = state.head.plan(torch.zeros(2, device=hardware.device), torch.ones(2, device=hardware.device))
     show.note(f"sweep: {resolve(recipe.head.sweep, hardware.device, asked)}, {asked.precision}{moved}")

@@ -66,7 +66,7 @@ class ShardOrder(Order):
         batch_size: int,
         window: int,
         seed: int = 0,
-        streams: Streams = Streams(),  # noqa: B008  (frozen)
+        streams: Streams = Streams(),
     ) -> None:
         self.count, self.batch_size, self.window, self.seed = len(shards), batch_size, window, seed
         self.streams = streams

@@ -127,6 +127,9 @@ def test_train_prints_json_and_nothing_else_on_standard_output(trained: Path) ->
     assert {"data", "pairs", "flip", "contract", "device"} <= set(result["conditions"])
     notes = (trained.parent / "stderr").read_text()
     assert "48 faces of 8 people, 6 steps of 8, iresnet_tiny, arcface" in notes
+    for switch in ("dtype ", "huge_pages ", "matmul highest", "kept_heap ", "last True", "optimizer fused sgd"):
+        assert switch in notes
+    assert "sweep: chunked, products in " in notes
     assert "first loss" in notes
 
 

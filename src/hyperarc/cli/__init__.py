@@ -78,6 +78,7 @@ def train(
     people: Annotated[int | None, typer.Option(help="With --estimate: so many, instead of the data's.")] = None,
     processes: Annotated[int | None, typer.Option(help="With --estimate: that train together.")] = None,
     memory_gb: Annotated[float | None, typer.Option(help="With --estimate: GiB that a process may hold.")] = None,
+    device: Annotated[str | None, typer.Option(help="With --estimate: cpu or cuda, here or not.")] = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -94,7 +95,7 @@ def train(
     if estimate:
         from hyperarc.commands.estimate import Planned, estimate_text, estimate_training
 
-        told = estimate_training(content, Planned(people, processes, memory_gb), show)
+        told = estimate_training(content, Planned(people, processes, memory_gb, device), show)
         _print(told, estimate_text(told), as_json)
         return
     trained = run_train(content, folder, Start(resume, from_), show)

@@ -12,7 +12,7 @@ from torch import nn
 
 from hyperarc.commands.judgement import judge
 from hyperarc.commands.purified import Outcome
-from hyperarc.commands.purify import Purification, purify
+from hyperarc.commands.purify import FILES, Purification, purify
 from hyperarc.commands.purify_report import angles_section
 from hyperarc.commands.report import report_runs
 from hyperarc.commands.show import Show
@@ -100,7 +100,7 @@ def _text(outcome: Outcome, pixels: Result) -> str:
 def _noise(outcome: Outcome) -> list[Section]:
     """How the wrong names were found; the page of the purification has everybody."""
     section = angles_section(outcome.purified)
-    text = f"{section.text} Everybody, faces kept beside faces dropped: {outcome.facts['report']}."
+    text = f"{section.text} Everybody, faces kept beside faces dropped: purified/{FILES['report']}."
     return [replace(section, title="Wrong names found", text=text)]
 
 

@@ -2,8 +2,11 @@
 
 from hyperarc.inversion.goals import ClassGoal, EmbeddingGoal, Goal
 from hyperarc.inversion.inversion import Inversion, Search
+from hyperarc.inversion.leakage import Leakage, Photos, Share, Usefulness, leakage, usefulness
 from hyperarc.inversion.pixels import to_pixels
 from hyperarc.inversion.priors import BatchNormPrior, Priors, image_norm, out_of_range, total_variation
+from hyperarc.inversion.protection import Noise, Plain, Protection, Rotation, Signs, Truncation, recover_rotation
+from hyperarc.inversion.synthesis import NewTargets, arc, new_targets, turned
 
 __all__ = [
     "BatchNormPrior",
@@ -11,10 +14,27 @@ __all__ = [
     "EmbeddingGoal",
     "Goal",
     "Inversion",
+    "Leakage",
+    "NewTargets",
+    "Noise",
+    "Photos",
+    "Plain",
     "Priors",
+    "Protection",
+    "Rotation",
     "Search",
+    "Share",
+    "Signs",
+    "Truncation",
+    "Usefulness",
+    "arc",
     "image_norm",
+    "leakage",
+    "new_targets",
     "out_of_range",
+    "recover_rotation",
     "to_pixels",
     "total_variation",
+    "turned",
+    "usefulness",
 ]

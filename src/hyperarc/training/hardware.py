@@ -52,7 +52,7 @@ def choose_hardware(training: Training, local_rank: int = 0) -> Hardware:
     torch.set_float32_matmul_precision(training.matmul)
     return Hardware(
         device=device,
-        dtype=_dtype(training.precision, device),
+        dtype=dtype_for(training.precision, device),
         threads=torch.get_num_threads(),
         name=torch.cuda.get_device_name() if device == "cuda" else torch.backends.cpu.get_cpu_capability(),
         huge_pages=os.environ.get("THP_MEM_ALLOC_ENABLE") == "1",
@@ -74,7 +74,13 @@ def keep_freed_memory() -> bool:
     return bool(mallopt(M_MMAP_MAX, 0)) and bool(mallopt(M_TRIM_THRESHOLD, 2**31 - 1))
 
 
-def _dtype(precision: str, device: str) -> torch.dtype:
+def dtype_for(precision: str, device: str) -> torch.dtype:
+    """What "auto", "fp32", "bf16" or "fp16" comes to on a "cpu" or on "cuda".
+
+    Example:
+        >>> dtype_for("fp32", "cpu")
+        torch.float32
+    """
     if precision == "fp16":
         if device != "cuda":
             raise RecipeError("fp16 is slower than fp32 on a CPU and overflows", mend="use precision: auto")

@@ -22,7 +22,7 @@ from hyperarc.errors import HyperArcError, UsageError
 from hyperarc.inversion import Inversion, Priors, Search, to_pixels
 from hyperarc.unfinished import Unfinished, continue_work, difference
 
-_PLAN, _PICTURES, _STATE = "plan.json", "pictures.npy", "state.safetensors"
+_PLAN, _PICTURES, _FRAMES, _STATE = "plan.json", "pictures.npy", "frames.npy", "state.safetensors"
 _LOOK_EVERY = 10  # steps between looks at the clock
 
 Pictures = npt.NDArray[np.uint8]
@@ -37,6 +37,7 @@ class How:
         batch: targets that are searched together, at most; the statistics of BatchNorm are those of a batch.
         tries: faces of each target, from different noise.
         save_every_s: how much time a kill may cost.
+        frames: steps, rising, after which the pictures as they are then are kept too.
     """
 
     search: Search
@@ -44,10 +45,13 @@ class How:
     batch: int = 64
     tries: int = 1
     save_every_s: float = 60.0
+    frames: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if self.batch < 1 or self.tries < 1:
             raise UsageError(f"expected a batch and tries of at least 1, got {self.batch} and {self.tries}")
+        if self.frames and not 0 <= self.frames[0] <= self.frames[-1] <= self.search.iterations:
+            raise UsageError(f"expected steps of pictures from 0 to {self.search.iterations}, got {self.frames}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +65,10 @@ class _Unit:
     @property
     def name(self) -> str:
         return f"try-{self.attempt:03d}-batch-{self.batch:06d}.npy"
+
+    def frame(self, step: int) -> str:
+        """Name of the file with the pictures after a step."""
+        return f"{self.name.removesuffix('.npy')}-step-{step:06d}.npy"
 
     def seed(self, seed: int) -> int:
         """Of its noise, far from that of any other unit of any seed."""
@@ -94,6 +102,23 @@ def search_faces(model: Encoder, targets: Targets, how: How, folder: Path, show:
     return pictures
 
 
+def read_frames(folder: Path) -> Pictures:
+    """Pictures uint8 [tries, F, N, H, W, 3] after each of the steps that :attr:`How.frames` named, mapped."""
+    pictures: Pictures = np.load(folder / _FRAMES, mmap_mode="r", allow_pickle=False)
+    return pictures
+
+
+def frame_steps(iterations: int, count: int) -> tuple[int, ...]:
+    """Steps after which faces are shown on their way: the noise at first, then ever further apart.
+
+    Example:
+        >>> frame_steps(1000, 4)
+        (0, 10, 100, 1000)
+    """
+    rising = np.geomspace(1, iterations, count)[1:] if count > 2 else np.array([iterations])
+    return (0, *np.unique(rising.round().astype(int)).tolist())
+
+
 def _plan(model: Encoder, targets: Targets, how: How) -> dict[str, Any]:
     """All that the pictures depend on."""
     return {
@@ -103,6 +128,7 @@ def _plan(model: Encoder, targets: Targets, how: How) -> dict[str, Any]:
         "priors": asdict(how.priors),
         "batch": how.batch,
         "tries": how.tries,
+        "frames": how.frames,
         "device": str(model.device),
     }
 
@@ -150,13 +176,23 @@ def _search_all(
 def _searching(inversion: Inversion, unit: _Unit, how: How, unfinished: Unfinished) -> Iterator[int]:
     """Go on to the end, with the state saved now and then; yields the steps done."""
     saved = time.monotonic()
+    if inversion.step in how.frames:
+        _keep_frame(inversion, unit, unfinished)
     while inversion.step < how.search.iterations:
-        inversion.run(_LOOK_EVERY)
+        ahead = next((step for step in how.frames if step > inversion.step), how.search.iterations)
+        inversion.run(min(_LOOK_EVERY, ahead - inversion.step))
+        if inversion.step in how.frames:
+            _keep_frame(inversion, unit, unfinished)
         yield inversion.step
         if time.monotonic() - saved >= how.save_every_s and inversion.step < how.search.iterations:
             with unfinished.writing(_STATE) as path:
                 save_file(inversion.state(), path, metadata={"unit": unit.name})
             saved = time.monotonic()
+
+
+def _keep_frame(inversion: Inversion, unit: _Unit, unfinished: Unfinished) -> None:
+    with unfinished.writing(unit.frame(inversion.step)) as path, open(path, "wb") as file:
+        np.save(file, to_pixels(inversion.images(), inversion.contract))
 
 
 def _resume(inversion: Inversion, unit: _Unit, path: Path) -> None:
@@ -177,10 +213,16 @@ def _assemble(
     units, unfinished = work
     shutil.rmtree(unfinished.content, ignore_errors=True)  # of a start that was killed here
     unfinished.content.mkdir()
-    shape = (how.tries, len(targets), model.contract.height, model.contract.width, 3)
-    pictures = np.lib.format.open_memmap(unfinished.content / _PICTURES, "w+", np.uint8, shape)
+    shape = (len(targets), model.contract.height, model.contract.width, 3)
+    pictures = np.lib.format.open_memmap(unfinished.content / _PICTURES, "w+", np.uint8, (how.tries, *shape))
     for unit in units:
         pictures[unit.attempt, unit.rows] = np.load(unfinished.part(unit.name), allow_pickle=False)
     pictures.flush()
-    del pictures
+    if how.frames:
+        whole = (how.tries, len(how.frames), *shape)
+        frames = np.lib.format.open_memmap(unfinished.content / _FRAMES, "w+", np.uint8, whole)
+        for unit in units:
+            for place, step in enumerate(how.frames):
+                frames[unit.attempt, place, unit.rows] = np.load(unfinished.part(unit.frame(step)), allow_pickle=False)
+        frames.flush()
     (unfinished.content / _PLAN).write_text(json.dumps(plan, indent=1) + "\n", encoding="utf-8")

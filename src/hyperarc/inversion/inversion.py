@@ -37,6 +37,7 @@ class Search:
         flip: each step mirrors every second picture at random (own choice: faces are judged either way).
         resolutions: factors of the picture's size, gone through in equal shares of the iterations; ``(0.5, 1.0)``
             begins with half the side (DeepInversion), ``(1.0,)`` does not (paper).
+        same_start: all pictures begin as the same noise, so that neighbors on an arc of targets stay alike.
         precision: "fp32", or "bf16" for the backbone's pass.
         seed: of the noise and of jitter and flip.
 
@@ -52,6 +53,7 @@ class Search:
     jitter_px: int = 0
     flip: bool = True
     resolutions: tuple[float, ...] = (1.0,)
+    same_start: bool = False
     precision: Literal["fp32", "bf16"] = "fp32"
     seed: int = 0
 
@@ -203,7 +205,9 @@ class Inversion:
     def _noise(self) -> Tensor:
         """N(0, 1), as the paper begins."""
         generator = torch.Generator().manual_seed(self.search.seed)
-        return torch.randn(len(self.goal), 3, *self._side(0), generator=generator).to(self.device)
+        count = 1 if self.search.same_start else len(self.goal)
+        noise = torch.randn(count, 3, *self._side(0), generator=generator).expand(len(self.goal), -1, -1, -1)
+        return noise.to(self.device)
 
     def _side(self, stage: int) -> tuple[int, int]:
         factor = self.search.resolutions[stage]

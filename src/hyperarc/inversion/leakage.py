@@ -16,7 +16,7 @@ import numpy as np
 
 from hyperarc.errors import DataError
 from hyperarc.metrics import clopper_pearson, eer, effective_trials, sample_pairs, threshold_at_far
-from hyperarc.metrics.inputs import FloatArray, IntArray, as_array, embedding_matrix, label_numbers
+from hyperarc.metrics.inputs import BoolArray, FloatArray, IntArray, as_array, embedding_matrix, label_numbers
 
 MOST_PAIRS = 200_000  # of a kind
 FAR = 1e-3
@@ -70,11 +70,13 @@ class Leakage:
         same_photo: type I, one pair a template; other_photos: type II, a pair for every other photo of the person,
             None where nobody has one.
         cosines: [N] of each inverted face to the photo of its template, under the judge.
+        accepted: [N] whether that is a type I success.
     """
 
     same_photo: Share
     other_photos: Share | None
     cosines: FloatArray
+    accepted: BoolArray
 
     def as_dict(self) -> dict[str, Any]:
         """As plain values for JSON."""
@@ -128,6 +130,7 @@ def leakage(inverted: Any, photos: Photos, rows: Any, threshold: float) -> Leaka
         same_photo=share_of(cosines[at, own] >= threshold, labels[own]),
         other_photos=share_of(cosines[others] >= threshold, of) if len(np.unique(of)) > 1 else None,
         cosines=cosines[at, own],
+        accepted=cosines[at, own] >= threshold,
     )
 
 

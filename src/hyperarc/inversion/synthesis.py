@@ -90,6 +90,26 @@ def new_targets(centers: Any, count: int, least_arc_deg: float | None = None, se
     return NewTargets(kept.float().numpy(), arcs, nearest.numpy(), least, drawn)
 
 
+def nearest_arcs(vectors: Any, centers: Any) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+    """The arc in degrees [N] from each vector to the nearest center, and whose that is [N].
+
+    Args:
+        vectors: [N, d]; centers: [C, d], or [C, K, d] with sub-centers; of any length but 0.
+
+    Raises:
+        DataError: no such vectors or centers.
+
+    Example:
+        >>> [found.tolist() for found in nearest_arcs([[3.0, 0.0]], [[0.0, 1.0], [2.0, 0.0]])]
+        [[0.0], [1]]
+    """
+    people, given = _people(centers), torch.as_tensor(np.asarray(vectors, np.float64))
+    if given.ndim != 2 or given.shape[1] != people.shape[2]:
+        raise DataError(f"expected vectors [N, {people.shape[2]}] as the centers, got {list(given.shape)}")
+    cosines, places = _nearest(unit(given), people.flatten(0, 1))
+    return np.degrees(np.arccos(cosines.clamp(-1, 1).numpy())), _owners(people)[places].numpy()
+
+
 def arc(start: Any, end: Any, steps: int) -> Tensor:
     """Points on the shortest arc of the sphere between two targets, at equal angles.
 

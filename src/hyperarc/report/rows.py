@@ -30,11 +30,20 @@ class FaceRow:
     Attributes:
         title: to their left; note: below it, in smaller letters.
         faces: uint8 RGB [height, width, 3]; None leaves a place empty.
+        captions: one below each face, or none at all.
+
+    Raises:
+        DataError: captions of another number.
     """
 
     title: str
     faces: Sequence[npt.ArrayLike | None]
     note: str = ""
+    captions: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        if self.captions and len(self.captions) != len(self.faces):
+            raise DataError(f"expected a caption for each of {len(self.faces)} faces, got {len(self.captions)}")
 
 
 def row_sheet(rows: Sequence[FaceRow], columns: Sequence[str] = (), *, tile_px: int = 112) -> Image:
@@ -62,21 +71,28 @@ def row_sheet(rows: Sequence[FaceRow], columns: Sequence[str] = (), *, tile_px: 
     margin = max(max(_width(row.title, letters), _width(row.note, small)) for row in rows)
     left, top = _EDGE_PX + (margin + 14 if margin else 0), _EDGE_PX + (_LINE_PX + 2 if columns else 0)
     step = tile_px + _GAP_PX
-    size = (left + count * step - _GAP_PX + _EDGE_PX, top + len(rows) * step - _GAP_PX + _EDGE_PX)
+    heights = [step + (_LINE_PX if row.captions else 0) for row in rows]
+    size = (left + count * step - _GAP_PX + _EDGE_PX, top + sum(heights) - _GAP_PX + _EDGE_PX)
     sheet = Image.new("RGB", size, PAPER)
     pen = ImageDraw.Draw(sheet)
-    for place, name in enumerate(columns[:count]):
+
+    def write_line(text: str, place: int, height: int, color: tuple[int, int, int], anchor: str) -> None:
         middle = left + place * step + tile_px // 2
-        pen.text((middle, top - 6), fitted_text(name, small, tile_px), font=small, fill=LETTERS, anchor="md")
+        pen.text((middle, height), fitted_text(text, small, tile_px), font=small, fill=color, anchor=anchor)
+
+    for place, name in enumerate(columns[:count]):
+        write_line(name, place, top - 6, LETTERS, "md")
     for number, row in enumerate(rows):
-        upper = top + number * step
+        upper = top + sum(heights[:number])
         middle = upper + tile_px // 2 - (8 if row.note else 0)
         pen.text((left - 14, middle), row.title, font=letters, fill=LETTERS, anchor="rm")
-        pen.text((left - 14, middle + 18), row.note, font=small, fill=_MUTED, anchor="rm")
+        pen.text((left - 14, middle + (18 if row.title else 8)), row.note, font=small, fill=_MUTED, anchor="rm")
         for place, face in enumerate(row.faces):
             if face is not None:
                 square = (left + place * step, upper, tile_px)
                 paste_face(sheet, face, square, where=f"row {row.title or number}, face {place}")
+        for place, caption in enumerate(row.captions):
+            write_line(caption, place, upper + tile_px + 3, _MUTED, "ma")
     return sheet
 
 

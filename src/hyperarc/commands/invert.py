@@ -14,10 +14,11 @@ import numpy as np
 import torch
 from PIL import Image
 
+from hyperarc.artifact import MODEL as MODEL_FILE
 from hyperarc.artifact import Artifact, open_artifact
-from hyperarc.commands.invert_judgement import JUDGE, MODEL, Found, Side, judge, open_judge, score, side_of
+from hyperarc.commands.invert_judgement import JUDGE, MODEL, Judged, Side, judge, open_judge, score, side_of
 from hyperarc.commands.invert_real import AUTO, RealFaces, real_faces
-from hyperarc.commands.invert_report import Judged, report_inversion
+from hyperarc.commands.invert_report import report_inversion
 from hyperarc.commands.invert_search import How, search_faces
 from hyperarc.commands.invert_targets import Choice, Targets, open_targets
 from hyperarc.commands.show import Show
@@ -97,10 +98,13 @@ def invert(job: Inverting, show: Show) -> dict[str, Any]:
         pictures = search_faces(model, targets, replace(how, priors=priors), folder / _SEARCHES[name], show)
         found[name] = score(model, targets, pictures, show)
     searched = time.monotonic() - begun
+    names = {MODEL: _name(job.artifact)}
     sides = [side_of(MODEL, model, targets, real, show)]
     if judge_encoder is not None:
         sides.append(side_of(JUDGE, judge_encoder, targets, real, show))
-    judged = Judged(targets, found, {name: _judged(one, sides, targets, show) for name, one in found.items()}, real)
+        names[JUDGE] = _name(Path(str(job.judging.judge)))
+    judgements = {name: {side.name: judge(side, one, targets, show) for side in sides} for name, one in found.items()}
+    judged = Judged(targets, found, judgements, real, names)
     facts = _facts(job, how, (targets, real), sides) | {"results": judged.as_dict()}
     facts |= {"search_s": round(searched, 1), "seconds": round(time.monotonic() - begun, 1)}
     return _write(judged, facts, folder)
@@ -122,7 +126,7 @@ def closing_text(facts: dict[str, Any]) -> str:
 
 def _open_model(job: Inverting) -> tuple[Artifact, Encoder]:
     artifact = open_artifact(job.artifact)
-    if artifact.recipe is None:
+    if artifact.backbone_name == MODEL_FILE:
         raise ArtifactError(
             "was imported from an ONNX file: ONNX Runtime returns no gradients, and BatchNorm is folded away in most "
             "graphs, so nothing guides an inversion",
@@ -153,10 +157,6 @@ def _priors(job: Inverting) -> dict[str, Any]:
     return {WITH: priors, **without}
 
 
-def _judged(found: Found, sides: list[Side], targets: Targets, show: Show) -> dict[str, Any]:
-    return {side.name: judge(side, found, targets, show)[0] for side in sides}
-
-
 def _name(artifact: Path) -> str:
     place = artifact.absolute()
     return place.parent.name if place.name == "artifact" else place.name
@@ -175,20 +175,20 @@ def _facts(
 
 
 def _write(judged: Judged, facts: dict[str, Any], folder: Path) -> dict[str, Any]:
-    first = next(iter(judged.found))
+    first = judged.first
     places = {"faces": FACES, "table": TABLE, "sheet": SHEET, "report": REPORT, "json": FACTS}
     facts = facts | {name: str(folder / place) for name, place in places.items()}
-    for name, found in judged.found.items():
+    for name in judged.found:
         with write_beside(folder / (FACES if name == first else f"{FACES}-without-batch-norm")) as beside:
             beside.mkdir()
-            for file, face in zip(judged.targets.names, found.faces, strict=True):
+            for file, face in zip(judged.targets.names, judged.faces[name], strict=True):
                 Image.fromarray(face).save(beside / f"{file}.png")
     with write_beside(folder / TABLE) as beside, open(beside, "w", newline="", encoding="utf-8") as table:
         csv.writer(table).writerows(judged.table())
     shown = np.arange(len(judged.targets))[:_SHEET_FACES]
     captions = [judged.targets.people[row] for row in shown.tolist()]
     with write_beside(folder / SHEET) as beside:
-        contact_sheet(list(judged.found[first].faces[shown]), captions, _SHEET_COLUMNS).save(beside, "PNG")
+        contact_sheet(list(judged.faces[first][shown]), captions, _SHEET_COLUMNS).save(beside, "PNG")
     report_inversion(judged, facts, folder / REPORT)
     with write_beside(folder / FACTS) as beside:
         beside.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")

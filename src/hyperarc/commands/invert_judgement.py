@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +18,12 @@ from hyperarc.commands.invert_search import Pictures
 from hyperarc.commands.invert_targets import Targets, embed_rows
 from hyperarc.commands.show import Show
 from hyperarc.encoder import Encoder
-from hyperarc.errors import ContractError, UsageError
+from hyperarc.errors import ContractError, DataError, UsageError
+from hyperarc.faces.image import Pixels
 from hyperarc.inversion.judging import Judgement, Shown, judge_faces
 
 MODEL, JUDGE = "model", "judge"
+_HEADER = ("target", "person", "priors", "try", "kept", "cosine_to_target", "model_to_real", "judge_to_real")
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +64,82 @@ class Side:
     encoder: Encoder
     real: Shown | None
     photos: npt.NDArray[np.float32] | None
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """Everything that is told.
+
+    Attributes:
+        targets: what was inverted.
+        found: by the priors used.
+        judgements: by the priors used, and by who judges: "model" and "judge".
+        real: real faces of the people, or None.
+        names: of model and judge.
+    """
+
+    targets: Targets
+    found: Mapping[str, Found]
+    judgements: Mapping[str, Mapping[str, Judgement]]
+    real: RealFaces | None
+    names: Mapping[str, str]
+
+    @property
+    def first(self) -> str:
+        """The priors that are shown first."""
+        return next(iter(self.found))
+
+    @property
+    def side(self) -> str:
+        """Whose word counts: the judge's, where there is one."""
+        return JUDGE if JUDGE in self.names else MODEL
+
+    @cached_property
+    def faces(self) -> dict[str, Pixels]:
+        """The kept face of each target, by the priors used."""
+        return {name: found.faces for name, found in self.found.items()}
+
+    def as_dict(self) -> dict[str, Any]:
+        """Numbers by the priors used."""
+        told: dict[str, Any] = {}
+        for name, found in self.found.items():
+            kept = found.cosines.max(axis=0)
+            told[name] = {"cosine_to_target": {"mean": float(kept.mean()), "lowest": float(kept.min())}}
+            told[name] |= {side: judgement.as_dict() for side, judgement in self.judgements[name].items()}
+        return told
+
+    def table(self) -> Iterator[tuple[Any, ...]]:
+        """Rows of the table of all tries, its header first; cosines to real faces are of the kept try."""
+        yield _HEADER
+        for name, found in self.found.items():
+            for row, target in enumerate(self.targets.names):
+                for attempt in range(len(found.cosines)):
+                    kept = attempt == found.best[row]
+                    own = [self.own(name, side, row) if kept else None for side in (MODEL, JUDGE)]
+                    cosines = [float(found.cosines[attempt, row]), *own]
+                    told = ["" if value is None else f"{value:.6f}" for value in cosines]
+                    yield target, self.targets.people[row], name, attempt, int(kept), *told
+
+    def own(self, name: str, side: str, row: int) -> float | None:
+        """Cosine of a kept face to the real faces of its person, or to its photo."""
+        judgement = self.judgements[name].get(side)
+        value = float("nan") if judgement is None else float(judgement.own[row])
+        return None if np.isnan(value) else value
+
+    def real_faces(self, row: int, most: int) -> list[Pixels]:
+        """The photo that a target is, or real faces of its person."""
+        if self.targets.photos is not None:
+            try:
+                return [self.targets.photos.image(row)]
+            except DataError:  # gone since it was embedded
+                return []
+        return [] if self.real is None else self.real.shown(self.targets.people[row], most)
+
+    def threshold(self, side: str) -> float | None:
+        """Cosine from which on a side takes two real faces for one person; else an inverted and a real one."""
+        judgement = self.judgements[self.first][side]
+        found = judgement.real_accuracy or judgement.accuracy
+        return None if found is None else 1.0 - float(found.thresholds.mean()) / 2
 
 
 def open_judge(place: Path, model: Encoder) -> Encoder:
@@ -105,12 +185,12 @@ def side_of(name: str, encoder: Encoder, targets: Targets, real: RealFaces | Non
     return Side(name, encoder, Shown(vectors, np.array(real.people)[labels]), photos)
 
 
-def judge(side: Side, found: Found, targets: Targets, show: Show) -> tuple[Judgement, npt.NDArray[np.float32]]:
-    """What a side makes of the faces, and its embeddings [tries, N, d] of them."""
+def judge(side: Side, found: Found, targets: Targets, show: Show) -> Judgement:
+    """What a side makes of the faces."""
     vectors = found.vectors if side.name == MODEL else embed_tries(side.encoder, found.pictures, "judging", show)
     best = vectors[found.best, np.arange(len(targets))]
     inverted = Shown(best, np.array(targets.people))
-    return judge_faces(inverted, side.real, photos=side.photos, tries=vectors), vectors
+    return judge_faces(inverted, side.real, photos=side.photos, tries=vectors)
 
 
 def embed_tries(encoder: Encoder, pictures: Pictures, what: str, show: Show) -> npt.NDArray[np.float32]:
@@ -126,12 +206,3 @@ def embed_tries(encoder: Encoder, pictures: Pictures, what: str, show: Show) -> 
 
         vectors = encoder.embed(flat, told).vectors
     return vectors.reshape(*pictures.shape[:2], -1)
-
-
-def plain(found: Found, judgements: dict[str, Judgement]) -> dict[str, Any]:
-    """Numbers of one search for JSON."""
-    kept = found.cosines.max(axis=0)
-    return {
-        "cosine_to_target": {"mean": float(kept.mean()), "lowest": float(kept.min())},
-        **{name: judgement.as_dict() for name, judgement in judgements.items()},
-    }

@@ -78,7 +78,7 @@ def real_faces(artifact: Artifact, targets: Targets, place: str, show: Show) -> 
     """
     if place == NONE:
         return None
-    faces = _auto(artifact, targets) if place == AUTO else open_faces(place).kept()
+    faces = _auto(artifact, targets, show) if place == AUTO else open_faces(place).kept()
     if faces is None:
         return None
     people = tuple(dict.fromkeys(targets.people))
@@ -96,7 +96,7 @@ def real_faces(artifact: Artifact, targets: Targets, place: str, show: Show) -> 
     return RealFaces(faces, rows, people, labels[rows]) if len(rows) else None
 
 
-def _auto(artifact: Artifact, targets: Targets) -> FaceSet | None:
+def _auto(artifact: Artifact, targets: Targets, show: Show) -> FaceSet | None:
     if targets.photos is not None:
         return targets.photos
     if targets.labels is None:
@@ -105,7 +105,11 @@ def _auto(artifact: Artifact, targets: Targets) -> FaceSet | None:
     if recipe is not None and recipe.data.drawn is not None:
         source = drawn_source(recipe.data.drawn)
         return FaceSet((source,), source.scan())
-    return open_faces(manifest).kept() if manifest.is_file() else None
+    try:
+        return open_faces(manifest).kept() if manifest.is_file() else None
+    except DataError as error:  # moved since; nobody asked for them
+        show.note(f"no real faces to compare with: {error}")
+        return None
 
 
 def _some(labels: npt.NDArray[np.int64], people: int) -> npt.NDArray[np.int64]:

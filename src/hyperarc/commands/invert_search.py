@@ -19,6 +19,7 @@ from hyperarc.commands.invert_targets import Targets
 from hyperarc.commands.show import Show
 from hyperarc.encoder import Encoder
 from hyperarc.errors import HyperArcError, UsageError
+from hyperarc.files import write_beside
 from hyperarc.inversion import Inversion, Priors, Search, to_pixels
 from hyperarc.unfinished import Unfinished, continue_work, difference
 
@@ -93,6 +94,7 @@ def search_faces(model: Encoder, targets: Targets, how: How, folder: Path, show:
     plan = _plan(model, targets, how)
     if folder.exists():
         _require_same(folder, plan)
+        show.note(f"found before, in {folder}")
     else:
         with continue_work(folder, plan) as unfinished:
             units = _units(len(targets), how)
@@ -185,7 +187,7 @@ def _searching(inversion: Inversion, unit: _Unit, how: How, unfinished: Unfinish
             _keep_frame(inversion, unit, unfinished)
         yield inversion.step
         if time.monotonic() - saved >= how.save_every_s and inversion.step < how.search.iterations:
-            with unfinished.writing(_STATE) as path:
+            with write_beside(unfinished.part(_STATE)) as path:  # it vouches for nothing but itself
                 save_file(inversion.state(), path, metadata={"unit": unit.name})
             saved = time.monotonic()
 

@@ -169,8 +169,7 @@ def file_names(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def _classes(artifact: Artifact, text: str, limit: int | None) -> Targets:
-    artifact.require_recipe("a head, whose class centers are the targets")
-    if not (artifact.path / "head.safetensors").is_file():
+    if artifact.recipe is None or not (artifact.path / "head.safetensors").is_file():
         raise ArtifactError(
             "has no head, so there are no classes to invert",
             where=artifact.path,
@@ -212,7 +211,7 @@ def _embeddings(path: Path, encoder: Encoder, limit: int | None, show: Show) -> 
     else:
         stored = read_embeddings(path)
         require_same(encoder.contract, stored.contract, where=path)
-        vectors = np.asarray(stored.vectors, np.float32)
+        vectors = np.array(stored.vectors, np.float32)
         people = [stored.people[label] for label in stored.labels.tolist()]
         table = table_beside(path) if path.suffix == ARRAY else path
         names = [_stem(key) for key in pq.read_table(table, columns=["face"])["face"].to_pylist()]

@@ -10,6 +10,7 @@ import typer
 from hyperarc.cli.options import Json, Quiet, print_result
 
 _SEARCH, _PRIORS, _JUDGING = "Search (defaults: docs/inversion.md)", "Priors", "Judging"
+_MADE, _ATTACK = "Targets that nobody has", "Attack on stored templates"
 
 
 def invert(
@@ -18,6 +19,23 @@ def invert(
     photos: Annotated[str | None, typer.Option(help="Aligned crops: a picture, a folder, zip, .rec, manifest.")] = None,
     embeddings: Annotated[Path | None, typer.Option(help="What hyperarc embed wrote, or a .npy [N, d].")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Targets at most, evenly spread over all.")] = None,
+    new: Annotated[int | None, typer.Option(min=1, rich_help_panel=_MADE, help="People who do not exist.")] = None,
+    per_person: Annotated[int, typer.Option(min=1, rich_help_panel=_MADE, help="With --new: faces of each.")] = 1,
+    spread: Annotated[float, typer.Option(rich_help_panel=_MADE, help="With --new: how far from the first.")] = 20.0,
+    least_arc: Annotated[
+        float | None, typer.Option(rich_help_panel=_MADE, help="With --new: degrees from everybody; else the data's.")
+    ] = None,
+    between: Annotated[str | None, typer.Option(rich_help_panel=_MADE, help="Two people, such as ann,bob.")] = None,
+    sub_centers: Annotated[
+        bool, typer.Option("--sub-centers", rich_help_panel=_MADE, help="With --classes: all that each has.")
+    ] = False,
+    attack: Annotated[
+        Path | None, typer.Option(rich_help_panel=_ATTACK, help="What hyperarc embed wrote; --real has the photos.")
+    ] = None,
+    protect: Annotated[
+        str, typer.Option(rich_help_panel=_ATTACK, help="none,signs,values:64,noise:30,rotation,pairs:64; or all.")
+    ] = "all",
+    frames: Annotated[int, typer.Option(min=0, help="Show how faces appear, in so many pictures.")] = 0,
     iterations: Annotated[int | None, typer.Option(rich_help_panel=_SEARCH, help="Steps of Adam.")] = None,
     rate: Annotated[float | None, typer.Option(rich_help_panel=_SEARCH, help="Of Adam.")] = None,
     schedule: Annotated[str | None, typer.Option(rich_help_panel=_SEARCH, help="constant or cosine.")] = None,
@@ -74,9 +92,10 @@ def invert(
     quiet: Quiet = False,
 ) -> None:
     """From class centers, photos or embeddings back to faces, by the model's gradients and BatchNorm statistics."""
-    from hyperarc.commands.invert import Inverting, Judging, Machine, closing_text
+    from hyperarc.commands.invert import Inverting, Judging, closing_text
     from hyperarc.commands.invert import invert as run_invert
-    from hyperarc.commands.invert_search import How
+    from hyperarc.commands.invert_model import Machine
+    from hyperarc.commands.invert_search import How, frame_steps
     from hyperarc.commands.invert_targets import Choice
     from hyperarc.commands.show import Show
     from hyperarc.inversion import Priors, Search
@@ -93,16 +112,50 @@ def invert(
     _one_of("--schedule", schedule, "constant", "cosine")
     _one_of("--prior-statistics", prior_statistics, "paper", "deepinversion")
     _one_of("--prior-variation", prior_variation, "l1", "l2")
-    how = How(Search(**search), Priors(**priors), batch, tries, save_every)
-    job = Inverting(
-        artifact,
-        Choice(classes, photos, embeddings, limit),
-        how,
-        Judging(judge, real, compare_priors),
-        Machine(device, threads, precision),
-        run,
-    )
-    facts = run_invert(job, Show(quiet=quiet))
+    settings = Search(**search, same_start=between is not None)
+    steps = frame_steps(settings.iterations, frames) if frames else ()
+    how, machine = How(settings, Priors(**priors), batch, tries, save_every, steps), Machine(device, threads, precision)
+    choice, show = Choice(classes, photos, embeddings, limit), Show(quiet=quiet)
+    people = _given(count=new, per_person=per_person, spread_deg=spread, least_arc_deg=least_arc, seed=seed)
+    made = _made(people, between, sub_centers)
+    if attack is not None:
+        _nothing_beside(classes, photos, embeddings, made, frames or None, compare_priors or None)
+        _attack(artifact, (attack, real, judge, protect, limit), (how, machine, run), (show, as_json))
+        return
+    job = Inverting(artifact, choice, how, Judging(judge, real, compare_priors), machine, run, made)
+    facts = run_invert(job, show)
+    print_result(facts, closing_text(facts), as_json)
+
+
+def _made(people: dict[str, Any], between: str | None, sub_centers: bool) -> Any:
+    """The targets that are to be made, or None."""
+    from hyperarc.commands.invert_sphere import Between, NewPeople, SubCenters
+
+    if ("count" in people) + (between is not None) + sub_centers > 1:
+        raise typer.BadParameter("give one of --new, --between and --sub-centers")
+    if between is not None:
+        return Between(between)
+    if sub_centers:
+        return SubCenters()
+    return NewPeople(**people) if "count" in people else None
+
+
+def _nothing_beside(*options: Any) -> None:
+    if any(option is not None for option in options):
+        told = "--attack inverts the templates of its file; leave other targets, --frames and --compare-priors out"
+        raise typer.BadParameter(told)
+
+
+def _attack(artifact: Path, about: tuple[Any, ...], by: tuple[Any, ...], out: tuple[Any, bool]) -> None:
+    from hyperarc.commands.attack import Attacking, closing_text
+    from hyperarc.commands.attack import attack as run_attack
+    from hyperarc.commands.attack_report import report_attack
+
+    (gallery, real, judge, protect, limit), (how, machine, run), (show, as_json) = about, by, out
+    if judge is None or real in ("auto", "none"):
+        raise typer.BadParameter("--attack needs --judge, another model, and --real, the photos that were embedded")
+    job = Attacking(artifact, gallery, real, judge, how, machine, protect, limit, run)
+    facts = report_attack(*run_attack(job, show))
     print_result(facts, closing_text(facts), as_json)
 
 

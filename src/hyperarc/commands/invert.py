@@ -6,41 +6,33 @@ import csv
 import json
 import re
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
 
-from hyperarc.artifact import MODEL as MODEL_FILE
-from hyperarc.artifact import Artifact, open_artifact
+from hyperarc.artifact import Artifact
 from hyperarc.commands.invert_judgement import JUDGE, MODEL, Judged, Side, judge, open_judge, score, side_of
+from hyperarc.commands.invert_model import Machine, name_of, open_model, with_precision
+from hyperarc.commands.invert_new import write_new_people
+from hyperarc.commands.invert_pictures import Drawn, draw_pictures, draw_sub_centers
 from hyperarc.commands.invert_real import AUTO, RealFaces, real_faces
 from hyperarc.commands.invert_report import report_inversion
 from hyperarc.commands.invert_search import How, search_faces
+from hyperarc.commands.invert_sphere import NEW, SUB_CENTERS, Made, make_targets
 from hyperarc.commands.invert_targets import Choice, Targets, open_targets
+from hyperarc.commands.polling import Polling
 from hyperarc.commands.show import Show
-from hyperarc.encoder import Encoder
-from hyperarc.errors import ArtifactError, UsageError
+from hyperarc.errors import UsageError
 from hyperarc.files import write_beside
 from hyperarc.report.sheet import contact_sheet
-from hyperarc.training.hardware import dtype_for, keep_freed_memory
 
 FACES, TABLE, FACTS, REPORT, SHEET = "faces", "inversions.csv", "inversion.json", "report.html", "sheet.png"
 WITH, WITHOUT = "with BatchNorm", "without"  # of priors that are compared
 _SEARCHES = {WITH: "search", WITHOUT: "search-without-batch-norm"}
 _SHEET_FACES, _SHEET_COLUMNS = 400, 16
-
-
-@dataclass(frozen=True)
-class Machine:
-    """What it runs on: device, CPU threads (0: all), "fp32", "bf16" or "auto" for what the hardware is fast in."""
-
-    device: str = "cpu"
-    threads: int = 0
-    precision: str = "auto"
 
 
 @dataclass(frozen=True)
@@ -64,18 +56,20 @@ class Inverting:
 
     Attributes:
         artifact: attacked.
-        choice: targets.
+        choice: targets, or the people that targets are made of.
         how: settings of the search; its precision is the machine's.
         judging, machine: see there.
         run: folder for results; None names one below runs/.
+        made: targets that nobody has, or None.
     """
 
     artifact: Path
     choice: Choice
     how: How
     judging: Judging = Judging()
-    machine: Machine = Machine()
+    machine: Machine = field(default_factory=Machine)
     run: Path | None = None
+    made: Made | None = None
 
 
 def invert(job: Inverting, show: Show) -> dict[str, Any]:
@@ -87,27 +81,31 @@ def invert(job: Inverting, show: Show) -> dict[str, Any]:
             :func:`open_judge` and :func:`real_faces`.
     """
     begun = time.monotonic()
-    artifact, model = _open_model(job)
-    how = replace(job.how, search=replace(job.how.search, precision=_precision(job.machine, model)))
+    artifact, model = open_model(job.artifact, job.machine)
+    how = with_precision(job.how, job.machine, model)
     judge_encoder = None if job.judging.judge is None else open_judge(job.judging.judge, model)
-    targets = open_targets(artifact, model, job.choice, show)
-    folder = job.run or Path("runs") / re.sub(r"[^\w.+-]+", "-", f"invert-{_name(job.artifact)}-{targets.kind}")
+    if job.made is None:
+        targets = open_targets(artifact, model, job.choice, show)
+    else:
+        targets = make_targets(artifact, model, job.choice, job.made, show)
+    folder = job.run or Path("runs") / re.sub(r"[^\w.+-]+", "-", f"invert-{name_of(job.artifact)}-{targets.kind}")
     real = real_faces(artifact, targets, job.judging.real, show)
     found = {}
     for name, priors in _priors(job).items():
         pictures = search_faces(model, targets, replace(how, priors=priors), folder / _SEARCHES[name], show)
         found[name] = score(model, targets, pictures, show)
     searched = time.monotonic() - begun
-    names = {MODEL: _name(job.artifact)}
+    names = {MODEL: name_of(job.artifact)}
     sides = [side_of(MODEL, model, targets, real, show)]
     if judge_encoder is not None:
         sides.append(side_of(JUDGE, judge_encoder, targets, real, show))
-        names[JUDGE] = _name(Path(str(job.judging.judge)))
+        names[JUDGE] = name_of(Path(str(job.judging.judge)))
     judgements = {name: {side.name: judge(side, one, targets, show) for side in sides} for name, one in found.items()}
     judged = Judged(targets, found, judgements, real, names)
     facts = _facts(job, how, (targets, real), sides) | {"results": judged.as_dict()}
     facts |= {"search_s": round(searched, 1), "seconds": round(time.monotonic() - begun, 1)}
-    return _write(judged, facts, folder)
+    _write_faces(judged, folder)
+    return _write(judged, facts, folder, _draw(judged, artifact, how, (job, folder), show))
 
 
 def closing_text(facts: dict[str, Any]) -> str:
@@ -124,29 +122,6 @@ def closing_text(facts: dict[str, Any]) -> str:
     return "\n".join([*lines, f"faces  {facts['faces']}", f"report {facts['report']}"])
 
 
-def _open_model(job: Inverting) -> tuple[Artifact, Encoder]:
-    artifact = open_artifact(job.artifact)
-    if artifact.backbone_name == MODEL_FILE:
-        raise ArtifactError(
-            "was imported from an ONNX file: ONNX Runtime returns no gradients, and BatchNorm is folded away in most "
-            "graphs, so nothing guides an inversion",
-            where=job.artifact,
-            mend="invert an artifact that holds weights.safetensors; this one can judge (--judge)",
-        )
-    if job.machine.threads:
-        torch.set_num_threads(job.machine.threads)
-    model = artifact.encoder(device=job.machine.device)
-    if model.device.type == "cpu":
-        keep_freed_memory()
-    return artifact, model
-
-
-def _precision(machine: Machine, model: Encoder) -> Any:
-    if machine.precision not in ("auto", "fp32", "bf16"):
-        raise UsageError(f"expected precision auto, fp32 or bf16, got {machine.precision}")
-    return "bf16" if dtype_for(machine.precision, model.device.type) == torch.bfloat16 else "fp32"
-
-
 def _priors(job: Inverting) -> dict[str, Any]:
     priors = job.how.priors
     if not priors.batch_norm:
@@ -155,11 +130,6 @@ def _priors(job: Inverting) -> dict[str, Any]:
         return {WITHOUT: priors}
     without = {WITHOUT: replace(priors, batch_norm=0.0)} if job.judging.compare_priors else {}
     return {WITH: priors, **without}
-
-
-def _name(artifact: Path) -> str:
-    place = artifact.absolute()
-    return place.parent.name if place.name == "artifact" else place.name
 
 
 def _facts(
@@ -174,22 +144,36 @@ def _facts(
     return facts | {"real_faces": None if real is None else {"data": real.faces.name, "faces": len(real)}}
 
 
-def _write(judged: Judged, facts: dict[str, Any], folder: Path) -> dict[str, Any]:
-    first = judged.first
-    places = {"faces": FACES, "table": TABLE, "sheet": SHEET, "report": REPORT, "json": FACTS}
-    facts = facts | {name: str(folder / place) for name, place in places.items()}
+def _draw(judged: Judged, artifact: Artifact, how: How, about: tuple[Inverting, Path], show: Show) -> Drawn:
+    """Pictures and files beside those that every inversion has."""
+    job, folder = about
+    drawn = draw_pictures(judged, how, folder / _SEARCHES[judged.first], folder)
+    if judged.targets.kind == NEW:
+        drawn = drawn.joined(write_new_people(judged, folder / FACES, folder))
+    if judged.targets.kind == SUB_CENTERS:
+        drawn = drawn.joined(draw_sub_centers(judged, artifact, Polling(job.machine.device), folder, show))
+    return drawn
+
+
+def _write_faces(judged: Judged, folder: Path) -> None:
     for name in judged.found:
-        with write_beside(folder / (FACES if name == first else f"{FACES}-without-batch-norm")) as beside:
-            beside.mkdir()
+        with write_beside(folder / (FACES if name == judged.first else f"{FACES}-without-batch-norm")) as beside:
             for file, face in zip(judged.targets.names, judged.faces[name], strict=True):
-                Image.fromarray(face).save(beside / f"{file}.png")
+                place = beside / f"{file}.png"
+                place.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(face).save(place)
+
+
+def _write(judged: Judged, facts: dict[str, Any], folder: Path, drawn: Drawn) -> dict[str, Any]:
+    places = {"faces": FACES, "table": TABLE, "sheet": SHEET, "report": REPORT, "json": FACTS}
+    facts = facts | {name: str(folder / place) for name, place in places.items()} | drawn.facts
     with write_beside(folder / TABLE) as beside, open(beside, "w", newline="", encoding="utf-8") as table:
         csv.writer(table).writerows(judged.table())
     shown = np.arange(len(judged.targets))[:_SHEET_FACES]
     captions = [judged.targets.people[row] for row in shown.tolist()]
     with write_beside(folder / SHEET) as beside:
-        contact_sheet(list(judged.faces[first][shown]), captions, _SHEET_COLUMNS).save(beside, "PNG")
-    report_inversion(judged, facts, folder / REPORT)
+        contact_sheet(list(judged.faces[judged.first][shown]), captions, _SHEET_COLUMNS).save(beside, "PNG")
+    report_inversion(judged, facts, folder / REPORT, drawn.sections)
     with write_beside(folder / FACTS) as beside:
         beside.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
     return facts

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hyperarc.artifact import Artifact
+from hyperarc.commands.invert_sphere import BETWEEN
 from hyperarc.commands.invert_targets import Targets, embed_rows, spread
 from hyperarc.commands.polling import labels_by_name
 from hyperarc.commands.show import Show
@@ -91,7 +92,7 @@ def real_faces(artifact: Artifact, targets: Targets, place: str, show: Show) -> 
         told = ", ".join(map(repr, people[:3]))
         raise DataError(f"expected faces of the people to be inverted, such as {told}; got none", where=place)
     missing = len(people) - len(np.unique(labels[rows]))
-    if missing and len(rows):
+    if missing and len(rows) and targets.kind != BETWEEN:
         show.note(f"{missing} of {len(people)} people have no face in {faces.name}")
     return RealFaces(faces, rows, people, labels[rows]) if len(rows) else None
 
@@ -99,7 +100,7 @@ def real_faces(artifact: Artifact, targets: Targets, place: str, show: Show) -> 
 def _auto(artifact: Artifact, targets: Targets, show: Show) -> FaceSet | None:
     if targets.photos is not None:
         return targets.photos
-    if targets.labels is None:
+    if targets.head is None:
         return None
     recipe, manifest = artifact.recipe, artifact.path.absolute().parent / _RUN_MANIFEST
     if recipe is not None and recipe.data.drawn is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,15 +32,24 @@ ROWS_SHOWN, PAIRS_SHOWN, WORST_SHOWN = 8, 48, 12
 _A_SIDE = 5  # faces
 
 
-def report_inversion(judged: Judged, facts: Mapping[str, Any], path: Path) -> Path:
-    """Write the page."""
-    kinds = {"classes": "class centers", "photos": "embeddings of photos", "embeddings": "embeddings"}
+KINDS = {
+    "classes": "class centers",
+    "photos": "embeddings of photos",
+    "embeddings": "embeddings",
+    "new": "targets of people who do not exist",
+    "between": "points between two people",
+    "sub-centers": "sub-centers",
+}
+
+
+def report_inversion(judged: Judged, facts: Mapping[str, Any], path: Path, more: Sequence[Section] = ()) -> Path:
+    """Write the page; ``more`` stands after the faces."""
     subtitle = (
-        f"{len(judged.targets):,} {kinds[judged.targets.kind]} turned back into faces by the gradients"
+        f"{len(judged.targets):,} {KINDS[judged.targets.kind]} turned back into faces by the gradients"
         + (" and BatchNorm statistics" if facts["priors"]["batch_norm"] else "")
         + f" of {judged.names[MODEL]} alone."
     )
-    sections = [_faces(judged), *_hills(judged), _numbers(judged), *_more(judged), _conditions(facts)]
+    sections = [_faces(judged), *more, *_hills(judged), _numbers(judged), *_more(judged), _conditions(facts)]
     report = Report(f"Inversion of {judged.names[MODEL]}", subtitle, _cards(judged), sections)
     return write_report(report, path)
 

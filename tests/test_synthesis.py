@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hyperarc.errors import DataError
 from hyperarc.geometry import unit
-from hyperarc.inversion.synthesis import arc, new_targets, turned
+from hyperarc.inversion.synthesis import arc, nearest_arcs, new_targets, turned
 
 
 def people(count: int = 60, dimension: int = 24, seed: int = 0) -> Tensor:
@@ -139,3 +139,13 @@ def test_turned_by_the_very_angle(angle_deg: float) -> None:
     assert torch.equal(away, turned(vectors, angle_deg, seed=4))
     with pytest.raises(DataError, match=r"an angle in 0..180, got .* and 181"):
         turned(vectors, 181)
+
+
+def test_nearest_arcs_by_hand() -> None:
+    centers = torch.tensor([[[1.0, 0.0], [0.0, 2.0]], [[-3.0, 0.0], [-1.0, 0.0]]])
+    angles = torch.deg2rad(torch.tensor([10.0, 80.0, 150.0]))
+    degrees_found, owners = nearest_arcs(torch.stack([angles.cos(), angles.sin()], dim=1) * 4, centers)
+    np.testing.assert_allclose(degrees_found, [10, 10, 30], atol=1e-4)
+    assert owners.tolist() == [0, 0, 1]
+    with pytest.raises(DataError, match=r"expected vectors \[N, 2\] as the centers, got \[1, 3\]"):
+        nearest_arcs([[1.0, 0.0, 0.0]], centers)

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hyperarc.artifact import open_artifact
-from hyperarc.commands.attack_ways import Way, ways_of
+from hyperarc.commands.attack_ways import ALL, Way, ways_of
 from hyperarc.commands.invert_judgement import open_judge, score
 from hyperarc.commands.invert_model import Machine, name_of, open_model, with_precision
 from hyperarc.commands.invert_real import MOST_FACES
@@ -60,7 +60,7 @@ class Attacking:
     judge: Path
     how: How
     machine: Machine = field(default_factory=Machine)
-    protect: str = "all"
+    protect: str = ALL
     limit: int | None = None
     run: Path | None = None
 
@@ -145,6 +145,7 @@ def attack(job: Attacking, show: Show) -> tuple[list[Attacked], Gallery, dict[st
     judge = open_judge(job.judge, model)
     ways = ways_of(job.protect, model.contract.embedding_dim, job.how.search.seed)
     gallery = open_gallery(job, model, show)
+    ways = _possible(ways, gallery, job, show)
     folder = job.run or Path("runs") / f"invert-{name_of(job.artifact)}-attack"
     rows = gallery.judged_rows()
     vectors, read = embed_rows(gallery.photos, gallery.photo[rows], judge, f"judging {gallery.photos.name}", show)
@@ -227,20 +228,29 @@ def closing_text(facts: dict[str, Any]) -> str:
     return "\n".join([*lines, f"report {facts['report']}"])
 
 
+def _possible(ways: list[Way], gallery: Gallery, job: Attacking, show: Show) -> list[Way]:
+    """Those for which the gallery has enough people whom the attacker may know."""
+    known = len(gallery.known(gallery.templates)[0])
+    beyond = [way for way in ways if way.known_pairs > known]
+    if beyond and job.protect != ALL:
+        raise UsageError(
+            f"{beyond[0].known_pairs} pairs cannot be known: the gallery has {known} templates of people not attacked",
+            where="--protect",
+            mend="attack fewer people (--limit)",
+        )
+    for way in beyond:
+        whom = "all" if not known else "nearly all"
+        show.note(f"left out: {way.name}; {whom} people of the gallery are attacked, add --limit")
+    return [way for way in ways if way not in beyond]
+
+
 def _inverted(
     way: Way, stored: Templates, gallery: Gallery, about: tuple[Attacking, Encoder, Path], show: Show
 ) -> Pictures:
     """The best face of each template attacked."""
     job, model, folder = about
-    plain, turned = gallery.known(stored)
-    if way.known_pairs > len(plain):
-        raise UsageError(
-            f"{way.known_pairs} pairs cannot be known: the gallery has {len(plain)} templates of people not attacked",
-            where="--protect",
-            mend="attack fewer people (--limit)",
-        )
     people = tuple(gallery.people[label] for label in gallery.labels[gallery.attacked].tolist())
-    vectors = way.attacked(stored, gallery.attacked, (plain, turned))
+    vectors = way.attacked(stored, gallery.attacked, gallery.known(stored))
     targets = Targets(EMBEDDINGS, file_names(people), people, vectors=vectors)
     show.note(f"stored as {way.name}: {len(targets)} templates")
     name = re.sub(r"[^\w]+", "-", way.name).strip("-")

@@ -14,6 +14,7 @@ from hyperarc.errors import UsageError, unknown_name
 from hyperarc.inversion import Noise, Plain, Protection, Rotation, Signs, Truncation, recover_rotation
 from hyperarc.inversion.protection import Templates
 
+ALL = "all"
 KINDS = ("none", "signs", "values", "noise", "rotation", "pairs")
 _ASKED = re.compile(r"([a-z]+)(?::(\d+(?:\.\d+)?))?")
 _KEYS = (b"one database", b"another database")
@@ -58,7 +59,7 @@ def ways_of(text: str, dimension: int, seed: int) -> list[Way]:
         ['none', 'noise 30°', 'rotation, 8 pairs known']
     """
     quarter = max(1, dimension // 4)
-    if text == "all":
+    if text == ALL:
         text = f"none,signs,values:{quarter},noise:30,noise:60,rotation,pairs:{quarter}"
     found = list(_parsed(text, dimension, seed))
     names = [way.name for way in found]

@@ -15,7 +15,7 @@ from hyperarc.commands.invert_pictures import Drawn
 from hyperarc.commands.invert_sphere import MadeTargets
 from hyperarc.data.sources import FolderSource
 from hyperarc.files import write_beside
-from hyperarc.inversion.synthesis import nearest_arcs
+from hyperarc.inversion import nearest_arcs
 from hyperarc.report.page import Cell, Section, Table, Value
 
 SOURCE, MANIFEST, TABLE = "synthesis", "faces.parquet", "new_people.csv"

@@ -6,7 +6,7 @@ from hyperarc.inversion.leakage import Leakage, Photos, Share, Usefulness, leaka
 from hyperarc.inversion.pixels import to_pixels
 from hyperarc.inversion.priors import BatchNormPrior, Priors, image_norm, out_of_range, total_variation
 from hyperarc.inversion.protection import Noise, Plain, Protection, Rotation, Signs, Truncation, recover_rotation
-from hyperarc.inversion.synthesis import NewTargets, arc, new_targets, turned
+from hyperarc.inversion.synthesis import NewTargets, arc, nearest_arcs, new_targets, turned
 
 __all__ = [
     "BatchNormPrior",
@@ -30,6 +30,7 @@ __all__ = [
     "arc",
     "image_norm",
     "leakage",
+    "nearest_arcs",
     "new_targets",
     "out_of_range",
     "recover_rotation",

@@ -24,13 +24,14 @@ from hyperarc.commands.invert_targets import Choice, Targets, open_targets
 from hyperarc.commands.show import Show
 from hyperarc.encoder import Encoder
 from hyperarc.errors import ArtifactError, UsageError
-from hyperarc.files import write_beside
+from hyperarc.files import require_absent, write_beside
 from hyperarc.report.sheet import contact_sheet
 from hyperarc.training.hardware import dtype_for, keep_freed_memory
 
 FACES, TABLE, FACTS, REPORT, SHEET = "faces", "inversions.csv", "inversion.json", "report.html", "sheet.png"
 WITH, WITHOUT = "with BatchNorm", "without"  # of priors that are compared
 _SEARCHES = {WITH: "search", WITHOUT: "search-without-batch-norm"}
+_OTHER_FACES = f"{FACES}-without-batch-norm"
 _SHEET_FACES, _SHEET_COLUMNS = 400, 16
 
 
@@ -92,6 +93,7 @@ def invert(job: Inverting, show: Show) -> dict[str, Any]:
     judge_encoder = None if job.judging.judge is None else open_judge(job.judging.judge, model)
     targets = open_targets(artifact, model, job.choice, show)
     folder = job.run or Path("runs") / re.sub(r"[^\w.+-]+", "-", f"invert-{_name(job.artifact)}-{targets.kind}")
+    _require_free(folder)
     real = real_faces(artifact, targets, job.judging.real, show)
     found = {}
     for name, priors in _priors(job).items():
@@ -141,6 +143,14 @@ def _open_model(job: Inverting) -> tuple[Artifact, Encoder]:
     return artifact, model
 
 
+def _require_free(folder: Path) -> None:
+    """That nothing is written over but what an inversion left there."""
+    begun = [folder / name for search in _SEARCHES.values() for name in (search, f".{search}.unfinished")]
+    if not any(place.exists() for place in begun):
+        for name in (FACES, _OTHER_FACES, TABLE, FACTS, REPORT, SHEET):
+            require_absent(folder / name)
+
+
 def _precision(machine: Machine, model: Encoder) -> Any:
     if machine.precision not in ("auto", "fp32", "bf16"):
         raise UsageError(f"expected precision auto, fp32 or bf16, got {machine.precision}")
@@ -179,7 +189,7 @@ def _write(judged: Judged, facts: dict[str, Any], folder: Path) -> dict[str, Any
     places = {"faces": FACES, "table": TABLE, "sheet": SHEET, "report": REPORT, "json": FACTS}
     facts = facts | {name: str(folder / place) for name, place in places.items()}
     for name in judged.found:
-        with write_beside(folder / (FACES if name == first else f"{FACES}-without-batch-norm")) as beside:
+        with write_beside(folder / (FACES if name == first else _OTHER_FACES)) as beside:
             beside.mkdir()
             for file, face in zip(judged.targets.names, judged.faces[name], strict=True):
                 Image.fromarray(face).save(beside / f"{file}.png")

@@ -34,9 +34,9 @@ _A_SIDE = 5  # faces
 
 def report_inversion(judged: Judged, facts: Mapping[str, Any], path: Path) -> Path:
     """Write the page."""
-    kinds = {"classes": "class centers", "photos": "embeddings of photos", "embeddings": "embeddings"}
+    what = {"classes": "class centers", "photos": "embeddings of photos"}.get(judged.targets.kind, "embeddings")
     subtitle = (
-        f"{len(judged.targets):,} {kinds[judged.targets.kind]} turned back into faces by the gradients"
+        f"{len(judged.targets):,} {what} turned back into faces by the gradients"
         + (" and BatchNorm statistics" if facts["priors"]["batch_norm"] else "")
         + f" of {judged.names[MODEL]} alone."
     )

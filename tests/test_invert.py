@@ -565,6 +565,13 @@ def test_photos_and_embeddings(run: Any, artifacts: tuple[Path, Path], tmp_path:
     assert "expected faces of the people to be inverted, such as 'person000000'" in told
 
 
+def test_folders_of_others_are_not_written_over(run: Any, artifacts: tuple[Path, Path], tmp_path: Path) -> None:
+    photos_at(tmp_path / "mine", "faces/ann/1.png")
+    words = ["invert", artifacts[0], "--classes", "0", "--iterations", 1, "--run", tmp_path / "mine"]
+    assert "mine/faces: refused to overwrite what stands there" in run(*words).complaint()
+    assert (tmp_path / "mine" / "faces" / "ann" / "1.png").is_file()
+
+
 def test_hills_of_cosines() -> None:
     figure = cosine_hills([CosinePanel("a", [0.5], [-0.6], [], []), CosinePanel("b", [0.2], [], [0.9], [0.1])])
     assert figure.axes[0].get_xlim() == (-0.75, 1.0)

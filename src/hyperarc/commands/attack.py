@@ -27,7 +27,7 @@ from hyperarc.data.face_set import FaceSet, open_faces
 from hyperarc.data.formats.embedding_source import EmbeddingFile
 from hyperarc.encoder import Encoder
 from hyperarc.errors import ArtifactError, ContractError, DataError, UsageError
-from hyperarc.files import write_beside
+from hyperarc.files import require_absent, write_beside
 from hyperarc.inversion.leakage import FAR, Leakage, Photos, Usefulness, leakage, usefulness
 from hyperarc.inversion.protection import Templates
 from hyperarc.metrics import pairs_needed, sample_pairs
@@ -36,7 +36,7 @@ from hyperarc.metrics.verification import highest_rejected
 from hyperarc.protocols.face_rows import rows_by_key
 from hyperarc.protocols.pair_lists import face_key
 
-FACTS = "attack.json"
+FACTS, REPORT, SHEET = "attack.json", "report.html", "attack.png"
 _MOST_SEEN, _MOST_PAIRS = 2_000, 1_000_000  # photos and pairs of the judge's threshold
 
 
@@ -147,6 +147,9 @@ def attack(job: Attacking, show: Show) -> tuple[list[Attacked], Gallery, dict[st
     gallery = open_gallery(job, model, show)
     ways = _possible(ways, gallery, job, show)
     folder = job.run or Path("runs") / f"invert-{name_of(job.artifact)}-attack"
+    if not any(folder.glob("search-*")) and not any(folder.glob(".search-*.unfinished")):
+        for name in (FACTS, REPORT, SHEET):
+            require_absent(folder / name)
     rows = gallery.judged_rows()
     vectors, read = embed_rows(gallery.photos, gallery.photo[rows], judge, f"judging {gallery.photos.name}", show)
     if len(read) < len(rows):

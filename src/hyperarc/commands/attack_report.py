@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hyperarc.commands.attack import Attacked, Gallery
+from hyperarc.commands.attack import REPORT, SHEET, Attacked, Gallery
 from hyperarc.commands.invert_targets import spread
 from hyperarc.errors import DataError
 from hyperarc.faces.image import Pixels
@@ -18,7 +18,6 @@ from hyperarc.report.rows import FaceRow, row_sheet
 from hyperarc.report.sections import conditions_table
 from hyperarc.report.style import percent, share_label
 
-REPORT, SHEET = "report.html", "attack.png"
 _ACROSS = 8  # people of the picture and of the page
 _STATEMENT = (
     "A template is biometric data: from it alone, with the model that made it, a face can be had back that passes for "

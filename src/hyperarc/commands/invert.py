@@ -16,8 +16,8 @@ from PIL import Image
 from hyperarc.artifact import Artifact
 from hyperarc.commands.invert_judgement import JUDGE, MODEL, Judged, Side, judge, open_judge, score, side_of
 from hyperarc.commands.invert_model import Machine, name_of, open_model, with_precision
-from hyperarc.commands.invert_new import write_new_people
-from hyperarc.commands.invert_pictures import Drawn, draw_pictures, draw_sub_centers
+from hyperarc.commands.invert_new import NEW_FILES, write_new_people
+from hyperarc.commands.invert_pictures import PICTURES, Drawn, draw_pictures, draw_sub_centers
 from hyperarc.commands.invert_real import AUTO, RealFaces, real_faces
 from hyperarc.commands.invert_report import report_inversion
 from hyperarc.commands.invert_search import How, search_faces
@@ -26,12 +26,13 @@ from hyperarc.commands.invert_targets import Choice, Targets, open_targets
 from hyperarc.commands.polling import Polling
 from hyperarc.commands.show import Show
 from hyperarc.errors import UsageError
-from hyperarc.files import write_beside
+from hyperarc.files import require_absent, write_beside
 from hyperarc.report.sheet import contact_sheet
 
 FACES, TABLE, FACTS, REPORT, SHEET = "faces", "inversions.csv", "inversion.json", "report.html", "sheet.png"
 WITH, WITHOUT = "with BatchNorm", "without"  # of priors that are compared
 _SEARCHES = {WITH: "search", WITHOUT: "search-without-batch-norm"}
+_OTHER_FACES = f"{FACES}-without-batch-norm"
 _SHEET_FACES, _SHEET_COLUMNS = 400, 16
 
 
@@ -89,6 +90,7 @@ def invert(job: Inverting, show: Show) -> dict[str, Any]:
     else:
         targets = make_targets(artifact, model, job.choice, job.made, show)
     folder = job.run or Path("runs") / re.sub(r"[^\w.+-]+", "-", f"invert-{name_of(job.artifact)}-{targets.kind}")
+    _require_free(folder)
     real = real_faces(artifact, targets, job.judging.real, show)
     found = {}
     for name, priors in _priors(job).items():
@@ -120,6 +122,14 @@ def closing_text(facts: dict[str, Any]) -> str:
                 words.append(f"verified {100 * told[side]['accuracy']['mean']:.1f} %")
         lines.append((f"{name}: " if len(facts["results"]) > 1 else "") + ", ".join(words))
     return "\n".join([*lines, f"faces  {facts['faces']}", f"report {facts['report']}"])
+
+
+def _require_free(folder: Path) -> None:
+    """That nothing is written over but what an inversion left there."""
+    begun = [folder / name for search in _SEARCHES.values() for name in (search, f".{search}.unfinished")]
+    if not any(place.exists() for place in begun):
+        for name in (FACES, _OTHER_FACES, TABLE, FACTS, REPORT, SHEET, *PICTURES, *NEW_FILES):
+            require_absent(folder / name)
 
 
 def _priors(job: Inverting) -> dict[str, Any]:
@@ -157,7 +167,7 @@ def _draw(judged: Judged, artifact: Artifact, how: How, about: tuple[Inverting, 
 
 def _write_faces(judged: Judged, folder: Path) -> None:
     for name in judged.found:
-        with write_beside(folder / (FACES if name == judged.first else f"{FACES}-without-batch-norm")) as beside:
+        with write_beside(folder / (FACES if name == judged.first else _OTHER_FACES)) as beside:
             for file, face in zip(judged.targets.names, judged.faces[name], strict=True):
                 place = beside / f"{file}.png"
                 place.parent.mkdir(parents=True, exist_ok=True)

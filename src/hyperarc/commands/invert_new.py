@@ -20,6 +20,7 @@ from hyperarc.report.page import Cell, Section, Table, Value
 
 SOURCE, MANIFEST, TABLE = "synthesis", "faces.parquet", "new_people.csv"
 _LICENCE = "made by a model from what it learned of real people; the licence of its training data may bind them too"
+NEW_FILES = (MANIFEST, TABLE)
 Arcs = tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]
 """To the nearest center in degrees, and whose it is."""
 _HEADER = ("face", "person", "target_arc_deg", "target_nearest", "face_arc_deg", "face_nearest")

@@ -24,6 +24,7 @@ from hyperarc.report.page import Section, Strip, Tile
 from hyperarc.report.rows import FaceRow, row_sheet, write_film
 
 ROWS, FRAMES, FILM, ARC, AVERAGES = "rows.png", "frames.png", "appearing.webp", "between.png", "sub-centers.png"
+PICTURES = (ROWS, FRAMES, FILM, ARC, AVERAGES)
 _ACROSS, _DOWN = 8, 6  # faces of a picture
 _MOST_AVERAGED = 500  # faces of a sub-center
 

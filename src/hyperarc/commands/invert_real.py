@@ -104,7 +104,8 @@ def _auto(artifact: Artifact, targets: Targets, show: Show) -> FaceSet | None:
         return None
     recipe, manifest = artifact.recipe, artifact.path.absolute().parent / _RUN_MANIFEST
     if recipe is not None and recipe.data.drawn is not None:
-        source = drawn_source(recipe.data.drawn)
+        with show.progress("drawing the people again"):
+            source = drawn_source(recipe.data.drawn)
         return FaceSet((source,), source.scan())
     try:
         return open_faces(manifest).kept() if manifest.is_file() else None

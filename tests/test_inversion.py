@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +25,20 @@ from hyperarc.inversion import (
     Search,
     image_norm,
     out_of_range,
+    shortness,
     to_pixels,
     total_variation,
+    usual_length,
 )
 from hyperarc.inversion.pixels import bounds_of
 
 SMALL = Contract(height=16, width=16, embedding_dim=8)
-NONE = Priors(batch_norm=0, total_variation=0, image_norm=0)
+NONE = Priors(batch_norm=0, total_variation=0, image_norm=0, length=0)
+
+
+def plain(iterations: int) -> Search:
+    """Full size from the first step, no shifts: pictures of 16 px have nothing coarse."""
+    return replace(Search.paper(iterations), rate=0.05, flip=True)
 
 
 def small_net(seed: int = 0) -> nn.Module:
@@ -58,7 +66,7 @@ def test_priors_as_deepinversion_and_the_paper(golden_priors: dict[str, Tensor])
     g = golden_priors
     for kind in ("l1", "l2"):
         x = g["x"].clone().requires_grad_()
-        value = total_variation(x, kind)  # type: ignore[arg-type]
+        value = total_variation(x, kind)
         value.backward()
         torch.testing.assert_close(value.detach(), g[f"tv_{kind}"])
         torch.testing.assert_close(x.grad, g[f"grad_tv_{kind}"])
@@ -80,7 +88,7 @@ def test_pictures_with_the_remembered_statistics_cost_nothing() -> None:
     layer.running_mean = x.mean(dim=(0, 2, 3))
     layer.running_var = x.var(dim=(0, 2, 3), correction=0)
     for statistics in ("paper", "deepinversion"):
-        prior = BatchNormPrior(layer, Priors(statistics=statistics))  # type: ignore[arg-type]
+        prior = BatchNormPrior(layer, Priors(statistics=statistics))
         with prior.watching():
             layer(x)
         assert float(prior.value()) < 1e-12
@@ -106,6 +114,41 @@ def test_image_norm_and_range_by_hand() -> None:
     images = torch.stack([torch.full((3, 2, 2), 2.0), torch.zeros(3, 2, 2)])
     assert float(image_norm(images)) == pytest.approx(math.sqrt(12 * 4) / 2)
     assert float(out_of_range(images, bounds_of(Contract()))) == pytest.approx(0.5)
+
+
+def test_total_variation_of_pictures_does_not_depend_on_the_batch() -> None:
+    images = torch.randn(2, 3, 6, 5)
+    alone = [float(total_variation(image[None])) for image in images]  # l2
+    assert float(total_variation(images, "picture")) == pytest.approx(sum(alone) / 2, rel=1e-5)
+    assert float(total_variation(images.repeat(4, 1, 1, 1), "picture")) == pytest.approx(sum(alone) / 2, rel=1e-5)
+
+
+def test_usual_length_is_what_the_last_batchnorm_gives() -> None:
+    net = small_net()
+    last = net[-1]  # type: ignore[index]
+    with torch.no_grad():
+        last.weight.uniform_(0.5, 2)
+        last.bias.normal_()
+        net.train()
+        rows = net(torch.randn(4096, 3, 16, 16))  # its own statistics, as in training
+    length = usual_length(net, 8)
+    assert length is not None
+    assert float(rows.square().sum(dim=1).mean().sqrt()) == pytest.approx(length, rel=1e-3)
+    assert usual_length(net[:-1], 8) is None  # type: ignore[index]
+    assert usual_length(net, 9) is None
+    assert usual_length(nn.Sequential(nn.BatchNorm1d(4, affine=False)), 4) == pytest.approx(2)
+
+
+def test_shortness_makes_embeddings_longer() -> None:
+    usual = usual_length(small_net(), 8)
+    assert usual is not None
+    lengths = []
+    for priors in (NONE, replace(NONE, length=4.0)):
+        found = Inversion(small_net(), SMALL, EmbeddingGoal(torch.eye(8)[:3]), plain(60), priors).run().images()
+        lengths.append(float(small_net()(found).detach().norm(dim=1).mean()))
+    assert lengths[0] < lengths[1]
+    assert lengths[1] > 1.1 * usual
+    assert float(shortness(torch.full((1, 4), usual), usual)) == 0.0  # twice the usual
 
 
 def test_weights_are_checked() -> None:
@@ -178,7 +221,7 @@ def test_search_reaches_its_targets(kind: str) -> None:
     goal: Any = EmbeddingGoal(torch.randn(3, 8))
     if kind == "class":
         goal = ClassGoal(hyperarc.create_head("arcface", num_classes=5, embedding_dim=8, scale=16), [0, 3, 4])
-    search = Inversion(net, SMALL, goal, Search(iterations=200, rate=0.05), NONE)
+    search = Inversion(net, SMALL, goal, plain(200), NONE)
     before = search.scores()
     after = search.run().scores()
     assert (after > 0.8).all(), (before, after)
@@ -191,8 +234,8 @@ def test_batchnorm_prior_brings_statistics_near() -> None:
     net, targets = small_net(), torch.randn(4, 8)
 
     def apart(weight: float) -> float:
-        priors = Priors(batch_norm=weight, total_variation=0, image_norm=0)
-        search = Inversion(net, SMALL, EmbeddingGoal(targets), Search(iterations=150, rate=0.05), priors).run()
+        priors = replace(NONE, batch_norm=weight)
+        search = Inversion(net, SMALL, EmbeddingGoal(targets), plain(150), priors).run()
         prior = BatchNormPrior(net, Priors())
         with prior.watching(), torch.no_grad():
             net(search.images())
@@ -254,6 +297,6 @@ def test_targets_of_another_model() -> None:
 def test_loss_that_is_not_finite_is_told() -> None:
     search = Inversion(small_net(), SMALL, EmbeddingGoal(torch.eye(8)[:2]), Search(iterations=5), Priors())
     with torch.no_grad():
-        search.backbone[0].weight.fill_(math.nan)  # type: ignore[index, union-attr, operator]
+        search.backbone[0].weight.fill_(math.nan)  # type: ignore[index]
     with pytest.raises(HyperArcError, match="the loss is nan at step 0"):
         search.run()

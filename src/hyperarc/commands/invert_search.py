@@ -111,14 +111,13 @@ def read_frames(folder: Path) -> Pictures:
 
 
 def frame_steps(iterations: int, count: int) -> tuple[int, ...]:
-    """Steps after which faces are shown on their way: the noise at first, then ever further apart.
+    """Steps after which faces are shown on their way, from the noise on: so many, or all where there are fewer.
 
     Example:
-        >>> frame_steps(1000, 4)
-        (0, 10, 100, 1000)
+        >>> frame_steps(1000, 5)
+        (0, 250, 500, 750, 1000)
     """
-    rising = np.geomspace(1, iterations, count)[1:] if count > 2 else np.array([iterations])
-    return (0, *np.unique(rising.round().astype(int)).tolist())
+    return tuple(np.unique(np.linspace(0, iterations, max(2, count)).round().astype(int)).tolist())
 
 
 def _plan(model: Encoder, targets: Targets, how: How) -> dict[str, Any]:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -14,76 +13,13 @@ from torch.nn.functional import interpolate
 from hyperarc.errors import DataError, HyperArcError
 from hyperarc.inversion.goals import Goal
 from hyperarc.inversion.pixels import bounds_of
-from hyperarc.inversion.priors import BatchNormPrior, Priors
+from hyperarc.inversion.priors import BatchNormPrior, Priors, shortness, usual_length
+from hyperarc.inversion.search import Search
 
 if TYPE_CHECKING:
     from hyperarc.contract import Contract
 
 Progress = Callable[[int, int, float], None]
-
-
-@dataclass(frozen=True)
-class Search:
-    """How pictures are searched for; defaults are the paper's (section 4.5) unless it is silent.
-
-    Attributes:
-        iterations: Adam steps (paper: 20,000; 2,000 is where small models stop getting better).
-        rate: Adam's learning rate (0.25).
-        betas: Adam's (0.9, 0.999).
-        schedule: "constant" (paper) or "cosine" with ``warmup`` steps of rising rate (DeepInversion).
-        warmup: steps of a cosine schedule (100).
-        jitter_px: each step shifts the pictures by up to so many pixels, rolling over (0: paper; DeepInversion: 30 of
-            224 px).
-        flip: each step mirrors every second picture at random (own choice: faces are judged either way).
-        resolutions: factors of the picture's size, gone through in equal shares of the iterations; ``(0.5, 1.0)``
-            begins with half the side (DeepInversion), ``(1.0,)`` does not (paper).
-        same_start: all pictures begin as the same noise, so that neighbors on an arc of targets stay alike.
-        precision: "fp32", or "bf16" for the backbone's pass.
-        seed: of the noise and of jitter and flip.
-
-    Raises:
-        HyperArcError: a value out of range.
-    """
-
-    iterations: int = 2000
-    rate: float = 0.25
-    betas: tuple[float, float] = (0.9, 0.999)
-    schedule: Literal["constant", "cosine"] = "constant"
-    warmup: int = 100
-    jitter_px: int = 0
-    flip: bool = True
-    resolutions: tuple[float, ...] = (1.0,)
-    same_start: bool = False
-    precision: Literal["fp32", "bf16"] = "fp32"
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.iterations < 1 or self.rate <= 0 or self.jitter_px < 0 or self.warmup < 0:
-            raise HyperArcError(
-                f"expected at least 1 iteration, a positive rate, jitter and warm-up of 0 or more, got {self}"
-            )
-        if not self.resolutions or not all(0.1 <= factor <= 1.0 for factor in self.resolutions):
-            raise HyperArcError(f"resolutions should lie between 0.1 and 1, got {self.resolutions}")
-        if self.resolutions[-1] != 1.0:
-            raise HyperArcError(f"the last of the resolutions should be 1, got {self.resolutions}")
-
-    def rate_at(self, step: int) -> float:
-        """The learning rate of a step.
-
-        Example:
-            >>> Search(rate=0.25).rate_at(7), Search(schedule="cosine", iterations=200).rate_at(199) < 1e-3
-            (0.25, True)
-        """
-        if self.schedule == "constant":
-            return self.rate
-        if step < self.warmup:
-            return self.rate * (step + 1) / self.warmup
-        through = (step - self.warmup) / max(1, self.iterations - self.warmup)
-        return self.rate * 0.5 * (1 + math.cos(math.pi * through))
-
-    def stage(self, step: int) -> int:
-        """Which of the resolutions a step has."""
-        return min(step * len(self.resolutions) // self.iterations, len(self.resolutions) - 1)
 
 
 @dataclass(eq=False)
@@ -131,6 +67,7 @@ class Inversion:
         self.backbone = self.backbone.to(self.device).eval().requires_grad_(False)
         self.goal = self.goal.to(self.device)
         self._statistics = BatchNormPrior(self.backbone, self.priors) if self.priors.batch_norm else None
+        self._length = usual_length(self.backbone, self.contract.embedding_dim) if self.priors.length else None
         self._bounds = bounds_of(self.contract, self.device)
         self._begin(self._noise())
         embeddings = self._embed(self.images()[:1])
@@ -224,14 +161,19 @@ class Inversion:
         images = self._resized(self._variable, (self.contract.height, self.contract.width))
         seen = self._moved(images)
         if self._statistics is None:
-            loss = self.goal.loss(self._embed(seen))
+            embeddings = self._embed(seen)
         else:
             with self._statistics.watching():
-                loss = self.goal.loss(self._embed(seen))
+                embeddings = self._embed(seen)
+        loss = self.goal.loss(embeddings) + self.priors.of_images(images, self._bounds)
+        if self._statistics is not None:
             loss = loss + self.priors.batch_norm * self._statistics.value()
-        loss = loss + self.priors.of_images(images, self._bounds)
+        if self._length is not None:
+            loss = loss + self.priors.length * shortness(embeddings, self._length)
         if not bool(loss.isfinite()):
-            raise HyperArcError(f"the loss is {float(loss)} at step {self.step}", mend="lower the rate or the weights")
+            raise HyperArcError(
+                f"the loss is {float(loss.detach())} at step {self.step}", mend="lower the rate or the weights"
+            )
         loss.backward()
         self._optimizer.step()
         with torch.no_grad():

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from hyperarc.contract import Contract
 
 
-
 @dataclass(frozen=True, eq=False)
 class Bounds:
     """Smallest and largest value of a pixel as a model sees it, [3, 1, 1] each."""

@@ -6,6 +6,7 @@ statistics, are those of DeepInversion (Yin et al., CVPR 2020).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,45 +18,55 @@ from torch import Tensor, nn
 from hyperarc.errors import HyperArcError
 from hyperarc.inversion.pixels import Bounds
 
+_GOOD = 1.2  # of the usual length: about the best tenth of faces
 _TINY = 1e-12  # under a root, whose slope at 0 is infinite
 
 
 @dataclass(frozen=True)
 class Priors:
-    """Weights of the priors beside the goal; defaults are the paper's (section 4.5) where it gives them.
+    """Weights of the priors beside the goal; :meth:`paper` has those of the ArcFace paper (section 4.5).
 
     Attributes:
-        batch_norm: lambda of the BatchNorm statistics (0.05); 0 leaves them out.
+        batch_norm: lambda of the BatchNorm statistics (0.1; paper 0.05); 0 leaves them out.
         statistics: how they are compared: "paper" takes squared distances of means and of standard deviations,
             "deepinversion" distances of means and of variances.
         first_layer: factor on the first BatchNorm (1; DeepInversion has 10).
         neck: whether the BatchNorm1d of the neck counts too (no: the paper speaks of layers over batch and space).
-        total_variation: weight of differences between neighbors (1e-3).
-        variation: "l2" or "l1"; see :func:`total_variation`.
-        image_norm: weight of the length of the pictures (1e-4).
+        total_variation: weight of differences between neighbors (0.025 of "picture"; paper 1e-3 of "l2", in batches of
+            256, which is as much as 0.016 of "picture").
+        variation: "picture", "l2" or "l1"; see :func:`total_variation`.
+        image_norm: weight of the length of the pictures (1e-4, as in the paper).
+        length: weight of :func:`shortness` (1; paper 0): a face that is whole and in its place has a long embedding. It
+            applies where the network ends with a BatchNorm, which knows how long embeddings usually are.
         out_of_range: weight of values that no pixel has (0; pictures are also cut to their range after each step).
 
     Raises:
         HyperArcError: a negative weight.
 
     Example:
-        >>> Priors().batch_norm, Priors(batch_norm=0.0, total_variation=0.0).batch_norm
-        (0.05, 0.0)
+        >>> Priors().batch_norm, Priors.paper().batch_norm
+        (0.1, 0.05)
     """
 
-    batch_norm: float = 0.05
+    batch_norm: float = 0.1
     statistics: Literal["paper", "deepinversion"] = "paper"
     first_layer: float = 1.0
     neck: bool = False
-    total_variation: float = 1e-3
-    variation: Literal["l1", "l2"] = "l2"
+    total_variation: float = 0.025
+    variation: Literal["picture", "l2", "l1"] = "picture"
     image_norm: float = 1e-4
+    length: float = 1.0
     out_of_range: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("batch_norm", "first_layer", "total_variation", "image_norm", "out_of_range"):
+        for name in ("batch_norm", "first_layer", "total_variation", "image_norm", "length", "out_of_range"):
             if not getattr(self, name) >= 0:
                 raise HyperArcError(f"weight {name} of the priors should be 0 or more, got {getattr(self, name)}")
+
+    @classmethod
+    def paper(cls) -> Priors:
+        """Those of the ArcFace paper, section 4.5."""
+        return cls(batch_norm=0.05, total_variation=1e-3, variation="l2", length=0.0)
 
     def of_images(self, images: Tensor, bounds: Bounds) -> Tensor:
         """The weighted priors of pictures themselves, a scalar; BatchNorm's is of the model."""
@@ -69,11 +80,12 @@ class Priors:
         return total
 
 
-def total_variation(images: Tensor, kind: Literal["l1", "l2"] = "l2") -> Tensor:
+def total_variation(images: Tensor, kind: Literal["picture", "l2", "l1"] = "l2") -> Tensor:
     """Differences between neighboring pixels, horizontal, vertical and on both diagonals: a scalar.
 
     As DeepInversion has them: "l2" is the sum of the four Frobenius norms over the whole batch, "l1" the sum of the
-    four means of absolute differences.
+    four means of absolute differences. "picture" is the mean over the pictures of what "l2" makes of each, so that it
+    weighs the same beside a mean over the batch, however large that is.
 
     Example:
         >>> float(total_variation(torch.ones(2, 3, 8, 8)))
@@ -87,6 +99,8 @@ def total_variation(images: Tensor, kind: Literal["l1", "l2"] = "l2") -> Tensor:
     )
     if kind == "l1":
         return torch.stack([one.abs().mean() for one in differences]).sum()
+    if kind == "picture":
+        return torch.stack([torch.linalg.vector_norm(one.flatten(1), dim=1).mean() for one in differences]).sum()
     return torch.stack([torch.linalg.vector_norm(one) for one in differences]).sum()
 
 
@@ -99,6 +113,37 @@ def image_norm(images: Tensor) -> Tensor:
     """
     lengths: Tensor = torch.linalg.vector_norm(images.flatten(1), dim=1)
     return lengths.mean()
+
+
+def usual_length(backbone: nn.Module, embedding_dim: int) -> float | None:
+    """How long raw embeddings were in training, as the BatchNorm at the network's end tells; None without one.
+
+    Its outputs have means beta and variances gamma^2, so the mean of the squared length is the sum of gamma^2 + beta^2.
+
+    Example:
+        >>> usual_length(nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4)), 4)
+        2.0
+    """
+    last = [module for module in backbone.modules() if not list(module.children())][-1]
+    if not isinstance(last, nn.BatchNorm1d) or last.num_features != embedding_dim:
+        return None
+    gamma = torch.ones(embedding_dim) if last.weight is None else last.weight.detach()
+    beta = torch.zeros(embedding_dim) if last.bias is None else last.bias.detach()
+    return math.sqrt(float(gamma.double().square().sum() + beta.double().square().sum()))
+
+
+def shortness(embeddings: Tensor, usual: float) -> Tensor:
+    """Mean squared share that raw embeddings [N, d] lack of a good length, 1.2 times the usual one: a scalar.
+
+    Networks give long embeddings to faces that they see well (MagFace, arXiv 2103.06627, section 3; Ranjan et al.,
+    arXiv 1703.09507), short ones to halves of faces and to faces out of place.
+
+    Example:
+        >>> float(shortness(torch.tensor([[0.6, 0.0], [5.0, 0.0]]), usual=1.0))
+        0.125
+    """
+    lengths: Tensor = torch.linalg.vector_norm(embeddings, dim=1)
+    return (1 - lengths / (_GOOD * usual)).clamp(min=0).square().mean()
 
 
 def out_of_range(images: Tensor, bounds: Bounds) -> Tensor:

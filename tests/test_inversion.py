@@ -24,6 +24,7 @@ from hyperarc.inversion import (
     Priors,
     Search,
     image_norm,
+    moments,
     out_of_range,
     shortness,
     to_pixels,
@@ -80,6 +81,19 @@ def test_priors_as_deepinversion_and_the_paper(golden_priors: dict[str, Tensor])
         prior.value().backward()
         torch.testing.assert_close(prior.value().detach(), g[name])
         torch.testing.assert_close(x.grad, g[f"grad_{name}"])
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_moments_are_those_of_var_mean(layout: torch.memory_format) -> None:
+    torch.manual_seed(0)
+    values = (5 + 3 * torch.randn(4, 6, 5, 7, dtype=torch.float64)).contiguous(memory_format=layout)
+    torch.autograd.gradcheck(moments, values.requires_grad_())
+    variance, mean = torch.var_mean(values, dim=(0, 2, 3), correction=0)
+    for found, expected in zip(moments(values), (values, mean, variance), strict=True):
+        torch.testing.assert_close(found, expected)
+    low = moments(values.detach().to(torch.bfloat16))
+    assert [tensor.dtype for tensor in low] == [torch.bfloat16, torch.float32, torch.float32]
+    torch.testing.assert_close(low[2].double(), variance, rtol=0.02, atol=0)
 
 
 def test_pictures_with_the_remembered_statistics_cost_nothing() -> None:

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from hyperarc.errors import DataError, HyperArcError
+from hyperarc.inversion.batch_norm import BatchNormPrior
 from hyperarc.inversion.goals import Goal
 from hyperarc.inversion.pixels import bounds_of
-from hyperarc.inversion.priors import BatchNormPrior, Priors, shortness, usual_length
+from hyperarc.inversion.priors import Priors, shortness, usual_length
 from hyperarc.inversion.search import Search
 
 if TYPE_CHECKING:

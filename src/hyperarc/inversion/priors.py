@@ -7,10 +7,8 @@ statistics, are those of DeepInversion (Yin et al., CVPR 2020).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +17,6 @@ from hyperarc.errors import HyperArcError
 from hyperarc.inversion.pixels import Bounds
 
 _GOOD = 1.2  # of the usual length: about the best tenth of faces
-_TINY = 1e-12  # under a root, whose slope at 0 is infinite
 
 
 @dataclass(frozen=True)
@@ -155,92 +152,3 @@ def out_of_range(images: Tensor, bounds: Bounds) -> Tensor:
         4.0
     """
     return (images - images.clamp(bounds.low, bounds.high)).square().mean()
-
-
-class BatchNormPrior:
-    """How far the statistics of a batch are from those that the model's BatchNorm layers remember.
-
-    Equation 8 of the ArcFace paper: the sum over layers of ||mean - running mean||^2 + ||std - running std||^2, where
-    mean and std are taken of the layer's input over batch and space, the variance divided by n. Statistics are those of
-    the layer's input, computed in fp32 whatever the network computes in.
-
-    Args:
-        backbone: in eval mode.
-        priors: kind of statistics, factor of the first layer, whether the neck counts.
-
-    Raises:
-        HyperArcError: no BatchNorm at all, or one without running statistics.
-
-    Example:
-        >>> net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).eval()
-        >>> prior = BatchNormPrior(net, Priors())
-        >>> with prior.watching():
-        ...     _ = net(torch.randn(8, 3, 16, 16))
-        >>> prior.value().shape, prior.layers
-        (torch.Size([]), 1)
-    """
-
-    def __init__(self, backbone: nn.Module, priors: Priors) -> None:
-        self._layers = list(_norms(backbone, priors.neck))
-        self._paper = priors.statistics == "paper"
-        self._first = priors.first_layer
-        self._found: dict[int, Tensor] = {}
-
-    @property
-    def layers(self) -> int:
-        """How many are watched."""
-        return len(self._layers)
-
-    @contextmanager
-    def watching(self) -> Iterator[None]:
-        """While this is open, forward passes are looked at; the last one counts."""
-        handles = [
-            layer.register_forward_pre_hook(lambda _, inputs, at=at: self._look(at, inputs))
-            for at, layer in enumerate(self._layers)
-        ]
-        try:
-            yield
-        finally:
-            for handle in handles:
-                handle.remove()
-
-    def value(self) -> Tensor:
-        """Of the last forward pass, a scalar."""
-        return torch.stack([self._found[at] for at in range(self.layers)]).sum()
-
-    def _look(self, at: int, inputs: tuple[Any, ...]) -> None:
-        layer, values = self._layers[at], inputs[0]
-        values = values if values.dtype == torch.float64 else values.float()
-        axes = [axis for axis in range(values.ndim) if axis != 1]
-        variance, mean = torch.var_mean(values, dim=axes, correction=0)
-        remembered_mean, remembered = layer.running_mean, layer.running_var
-        assert isinstance(remembered_mean, Tensor)
-        assert isinstance(remembered, Tensor)
-        if self._paper:
-            apart = (mean - remembered_mean).square().sum()
-            apart = apart + ((variance + _TINY).sqrt() - (remembered + _TINY).sqrt()).square().sum()
-        else:
-            apart = _length(mean - remembered_mean) + _length(variance - remembered)
-        self._found[at] = apart * self._first if at == 0 else apart
-
-
-def _length(vector: Tensor) -> Tensor:
-    length: Tensor = torch.linalg.vector_norm(vector)
-    return length
-
-
-def _norms(backbone: nn.Module, neck: bool) -> Iterator[nn.Module]:
-    kinds: tuple[type[nn.Module], ...] = (nn.BatchNorm2d, nn.BatchNorm1d) if neck else (nn.BatchNorm2d,)
-    found = [(name, module) for name, module in backbone.named_modules() if isinstance(module, kinds)]
-    if not found:
-        raise HyperArcError(
-            f"{type(backbone).__name__} has no BatchNorm whose statistics could guide the inversion",
-            mend="set the weight batch_norm to 0; total variation, image norm and range still apply",
-        )
-    for name, module in found:
-        if getattr(module, "running_mean", None) is None:
-            raise HyperArcError(
-                f"layer {name} keeps no running statistics (track_running_stats is off)",
-                mend="set the weight batch_norm to 0, or train with running statistics",
-            )
-        yield module

@@ -15,14 +15,17 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 import loss_pages
+import typer
 from loss_pages import Rows, table
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from hyperarc.cli import app
 from hyperarc.data.drawn import Conditions
 from hyperarc.data.drawn.scene import NUISANCES
 from hyperarc.data.drawn.traits import TRAITS
+from hyperarc.inversion import Priors, Search
 from hyperarc.recipe import Recipe
 from hyperarc.recipe.file import load_recipe, recipe_names
 
@@ -155,12 +158,28 @@ def conditions_table() -> Rows:
         yield f"`{field.name}`", *(f"{getattr(preset, field.name):g}" for preset in presets.values())
 
 
+def inversion_rows() -> Rows:
+    """Options of a search for faces, with what they are where they are not given."""
+    command: Any = typer.main.get_command(app)
+    known = {option for one in command.commands["invert"].params for option in (*one.opts, *one.secondary_opts)}
+    yield "Option", "Default", "Meaning"
+    for settings, before in ((Search(), ""), (Priors(), "prior-")):
+        said = loss_pages.read_doc(type(settings)).entries("Attributes")
+        for field in (one for one in fields(settings) if one.name != "precision"):  # of the machine, in the text
+            option = f"--{before}{field.name.removesuffix('_px').replace('_', '-')}"
+            value = getattr(settings, field.name)
+            told = ", ".join(f"{v:g}" for v in value) if isinstance(value, tuple) else str(value).lower()
+            shown = f"`{option}`" if option in known else f"in Python: `{type(settings).__name__}.{field.name}`"
+            yield shown, told, loss_pages.prose(said[field.name])
+
+
 TABLES: dict[str, tuple[str, Callable[[], Rows]]] = {
     "recipe": ("recipes.md", recipe_table),
     "shipped": ("recipes.md", recipes_shipped),
     "traits": ("data.md", traits_table),
     "nuisances": ("data.md", nuisances_table),
     "conditions": ("data.md", conditions_table),
+    "inversion": ("inversion.md", inversion_rows),
     "margins": ("losses.md", loss_pages.margin_rows),
     "choice": ("losses.md", loss_pages.choice_rows),
     "auxiliary": ("losses.md", loss_pages.auxiliary_rows),

@@ -120,13 +120,19 @@ def _require_same_plan(folder: Path, target: Path, plan: Mapping[str, Any]) -> N
     before = path.read_text(encoding="utf-8", errors="replace")
     if before != text:
         raise HyperArcError(
-            f"unfinished work on it was begun otherwise: {_difference(before, text)}",
+            f"unfinished work on it was begun otherwise: {difference(before, text)}",
             where=target,
             mend=f"start it as before, or remove {folder} to begin anew",
         )
 
 
-def _difference(before: str, now: str) -> str:
+def difference(before: str, now: str) -> str:
+    """What two plans, as JSON, differ in, in words; at most three of the values.
+
+    Example:
+        >>> difference('{"seed": 0}', '{"seed": 1}')
+        'seed was 0, is 1'
+    """
     try:
         old, new = _flat(json.loads(before)), _flat(json.loads(now))
         both = sorted({*old} & {*new})  # first what was changed, then what only one of them knows

@@ -17,6 +17,7 @@ from hyperarc.cli.angles import angles
 from hyperarc.cli.calibration import calibrate
 from hyperarc.cli.evaluation import evaluate
 from hyperarc.cli.faces import align, check, overlap, pack, unpack
+from hyperarc.cli.invert import invert
 from hyperarc.cli.judging import count
 from hyperarc.cli.options import Json, Quiet
 from hyperarc.cli.options import print_result as _print
@@ -182,7 +183,7 @@ def plots(
     _print({"figures": figures}, "\n".join(path for paths in figures.values() for path in paths), as_json)
 
 
-for command in (evaluate, align, angles, calibrate, check, count, overlap, pack, purify, unpack):
+for command in (evaluate, align, angles, calibrate, check, count, invert, overlap, pack, purify, unpack):
     app.command()(command)
 
 

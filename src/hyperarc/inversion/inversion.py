@@ -143,7 +143,9 @@ class Inversion:
     def _noise(self) -> Tensor:
         """N(0, 1), as the paper begins."""
         generator = torch.Generator().manual_seed(self.search.seed)
-        return torch.randn(len(self.goal), 3, *self._side(0), generator=generator).to(self.device)
+        count = 1 if self.search.same_start else len(self.goal)
+        noise = torch.randn(count, 3, *self._side(0), generator=generator).expand(len(self.goal), -1, -1, -1)
+        return noise.to(self.device)
 
     def _side(self, stage: int) -> tuple[int, int]:
         factor = self.search.resolutions[stage]

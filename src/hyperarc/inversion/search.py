@@ -27,6 +27,7 @@ class Search:
         flip: each step mirrors every second picture at random.
         resolutions: factors of the picture's size, gone through in equal shares of the iterations, smoothed in between;
             ``(1.0,)`` begins with all of it.
+        same_start: all pictures begin as the same noise, so that neighbors on an arc of targets stay alike.
         precision: "fp32", or "bf16" for the backbone's pass.
         seed: of the noise and of jitter and flip.
 
@@ -46,6 +47,7 @@ class Search:
     jitter_px: int = 4
     flip: bool = True
     resolutions: tuple[float, ...] = (0.1, 0.125, 0.18, 0.25, 0.35, 0.5, 1.0)
+    same_start: bool = False
     precision: Literal["fp32", "bf16"] = "fp32"
     seed: int = 0
 

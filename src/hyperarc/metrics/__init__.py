@@ -20,6 +20,7 @@ from hyperarc.metrics.calibration import (
     fit_logistic,
     probability_map,
 )
+from hyperarc.metrics.frechet import Frechet, frechet_distance
 from hyperarc.metrics.held_out import HeldOut, Reliability, deal_people, hold_out
 from hyperarc.metrics.identification import nearest_rows, rank1
 from hyperarc.metrics.intervals import Interval, clopper_pearson, effective_trials, effective_trials_at
@@ -76,6 +77,7 @@ __all__ = [
     "Cut",
     "Det",
     "ErrorReject",
+    "Frechet",
     "HeldOut",
     "InsightFaceTpir",
     "Interval",
@@ -119,6 +121,7 @@ __all__ = [
     "error_reject",
     "fit_isotonic",
     "fit_logistic",
+    "frechet_distance",
     "hold_out",
     "insightface_tpir",
     "kfold_accuracy",

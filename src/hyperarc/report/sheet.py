@@ -13,8 +13,8 @@ from hyperarc.errors import DataError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+PAPER, LETTERS = (246, 248, 250), (31, 42, 55)
 _GAP_PX, _CAPTION_PX = 6, 16
-_PAPER, _LETTERS = (246, 248, 250), (31, 42, 55)
 
 
 def rgb_picture(face: npt.ArrayLike, where: object = None) -> npt.NDArray[np.uint8]:
@@ -61,27 +61,39 @@ def contact_sheet(
     rows = -(-len(faces) // columns)
     high = tile_px + (_CAPTION_PX if captions is not None else 0)
     size = (_GAP_PX + columns * (tile_px + _GAP_PX), _GAP_PX + rows * (high + _GAP_PX))
-    sheet = Image.new("RGB", size, _PAPER)
+    sheet = Image.new("RGB", size, PAPER)
     pen = ImageDraw.Draw(sheet)
     for place, face in enumerate(faces):
         left = _GAP_PX + place % columns * (tile_px + _GAP_PX)
         top = _GAP_PX + place // columns * (high + _GAP_PX)
-        picture = Image.fromarray(rgb_picture(face, where=f"face {place}"))
-        scale = tile_px / max(picture.size)
-        wide, tall = (max(1, round(side * scale)) for side in picture.size)
-        picture = picture.resize((wide, tall), Image.Resampling.LANCZOS) if scale != 1.0 else picture
-        sheet.paste(picture, (left + (tile_px - wide) // 2, top + (tile_px - tall) // 2))
+        paste_face(sheet, face, (left, top, tile_px), where=f"face {place}")
         if captions is not None:
             _write(pen, captions[place], left + tile_px // 2, top + tile_px + 2, tile_px)
     return sheet
 
 
+def paste_face(sheet: Image, face: npt.ArrayLike, place: tuple[int, int, int], where: object = None) -> None:
+    """Put a face into the middle of a square: left, top and side in pixels; it is fitted, its shape kept."""
+    from PIL import Image
+
+    left, top, side = place
+    picture = Image.fromarray(rgb_picture(face, where))
+    scale = side / max(picture.size)
+    wide, tall = (max(1, round(length * scale)) for length in picture.size)
+    picture = picture.resize((wide, tall), Image.Resampling.LANCZOS) if scale != 1.0 else picture
+    sheet.paste(picture, (left + (side - wide) // 2, top + (side - tall) // 2))
+
+
+def fitted_text(text: str, font: Any, width_px: int) -> str:
+    """The text, letters dropped from its end until it fits."""
+    while len(text) > 1 and font.getlength(text) > width_px:
+        text = text.removesuffix("…")[:-1] + "…"
+    return text
+
+
 def _write(pen: Any, caption: str, middle: int, top: int, width_px: int) -> None:
-    """One centred line; letters are dropped from its end until it fits."""
+    """One centred line."""
     from PIL import ImageFont
 
     font = ImageFont.load_default(size=11)
-    text = caption
-    while len(text) > 1 and pen.textlength(text, font=font) > width_px:
-        text = text.removesuffix("…")[:-1] + "…"
-    pen.text((middle, top), text, font=font, fill=_LETTERS, anchor="ma")
+    pen.text((middle, top), fitted_text(caption, font, width_px), font=font, fill=LETTERS, anchor="ma")

@@ -185,10 +185,10 @@ def test_steps_of_frames() -> None:
 
 def test_one_noise_for_all_keeps_equal_targets_equal() -> None:
     goal = EmbeddingGoal(np.ones((2, 8), np.float32))
-    search = Search(iterations=5, same_start=True, flip=False)
+    search = Search(iterations=5, same_start=True)
     images = Inversion(small_encoder().backbone, SMALL, goal, search).run().images()
     torch.testing.assert_close(images[0], images[1])
-    other = Inversion(small_encoder().backbone, SMALL, goal, Search(iterations=5, flip=False)).run().images()
+    other = Inversion(small_encoder().backbone, SMALL, goal, Search(iterations=5)).run().images()
     assert not torch.allclose(other[0], other[1])
 
 

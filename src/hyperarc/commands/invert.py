@@ -92,6 +92,8 @@ def invert(job: Inverting, show: Show) -> dict[str, Any]:
     folder = job.run or Path("runs") / re.sub(r"[^\w.+-]+", "-", f"invert-{name_of(job.artifact)}-{targets.kind}")
     _require_free(folder)
     real = real_faces(artifact, targets, job.judging.real, show)
+    if real is None and targets.kind == SUB_CENTERS:
+        raise UsageError("--sub-centers needs real faces, whose averages are shown", mend="name them with --real")
     found = {}
     for name, priors in _priors(job).items():
         pictures = search_faces(model, targets, replace(how, priors=priors), folder / _SEARCHES[name], show)

@@ -17,7 +17,7 @@ from hyperarc.commands.invert_sphere import BETWEEN, MadeTargets
 from hyperarc.commands.invert_targets import spread
 from hyperarc.commands.polling import PolledFaces, Polling, labels_by_name, poll_faces
 from hyperarc.commands.show import Show
-from hyperarc.errors import DataError, UsageError
+from hyperarc.errors import DataError
 from hyperarc.faces.image import Pixels
 from hyperarc.files import write_beside
 from hyperarc.report.page import Section, Strip, Tile
@@ -130,12 +130,11 @@ def draw_sub_centers(judged: Judged, artifact: Artifact, polling: Polling, folde
     """The average real face of each sub-center beside the inversion of its center.
 
     Raises:
-        UsageError: no real faces are known. DataError: none of them can be read.
+        DataError: none of the real faces can be read.
     """
     targets = judged.targets
     assert isinstance(targets, MadeTargets)
-    if judged.real is None:
-        raise UsageError("--sub-centers needs real faces, whose averages are shown", mend="name them with --real")
+    assert judged.real is not None
     people = tuple(dict.fromkeys(targets.people))
     known = judged.real.faces.kept()
     of_people = np.flatnonzero(labels_by_name(known, people) >= 0)

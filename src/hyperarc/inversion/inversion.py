@@ -189,7 +189,8 @@ class Inversion:
             down, right = torch.randint(-most, most + 1, (2,), generator=generator).tolist()
             images = images.roll((down, right), (2, 3))
         if self.search.flip:
-            mirrored = torch.rand(len(images), generator=generator).to(images.device) < 0.5
+            count = 1 if self.search.same_start else len(images)
+            mirrored = torch.rand(count, generator=generator).to(images.device) < 0.5
             images = torch.where(mirrored[:, None, None, None], images.flip(3), images)
         return images
 

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from hyperarc.errors import DataError
-from hyperarc.metrics import clopper_pearson, eer, effective_trials, sample_pairs, threshold_at_far
+from hyperarc.metrics import clopper_pearson, eer, effective_trials, sample_pairs
 from hyperarc.metrics.inputs import BoolArray, FloatArray, IntArray, as_array, embedding_matrix, label_numbers
+from hyperarc.metrics.verification import highest_rejected
 
 MOST_PAIRS = 200_000  # of a kind
 FAR = 1e-3
@@ -139,7 +140,7 @@ class Usefulness:
     """How well stored templates tell people apart.
 
     Attributes:
-        tar: share of genuine pairs accepted at the false accept rate ``far``; threshold: the cosine that gives it.
+        tar: share of genuine pairs accepted at the false accept rate ``far``; threshold: the lowest cosine for it.
         eer: equal error rate; impostor_pairs: compared.
     """
 
@@ -186,6 +187,6 @@ def usefulness(templates: Any, labels: Any, other: Any = None, far: float = FAR,
     alike, unlike = (
         np.einsum("nd,nd->n", first[kind.first], second[kind.second], dtype=np.float64) for kind in (genuine, impostor)
     )
-    threshold = threshold_at_far(alike, unlike, far)
+    threshold = float(np.nextafter(highest_rejected(unlike, far), np.inf))
     tar = share_of(alike >= threshold, people[genuine.first])
     return Usefulness(tar, eer(alike, unlike), far, threshold, len(unlike))

@@ -27,7 +27,8 @@ class Search:
         flip: each step mirrors every second picture at random.
         resolutions: factors of the picture's size, gone through in equal shares of the iterations, smoothed in between;
             ``(1.0,)`` begins with all of it.
-        same_start: all pictures begin as the same noise, so that neighbors on an arc of targets stay alike.
+        same_start: all pictures begin as the same noise and are mirrored together, so that neighbors on an arc of
+            targets stay alike.
         precision: "fp32", or "bf16" for the backbone's pass.
         seed: of the noise and of jitter and flip.
 

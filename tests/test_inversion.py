@@ -24,13 +24,13 @@ from hyperarc.inversion import (
     Priors,
     Search,
     image_norm,
-    moments,
     out_of_range,
     shortness,
     to_pixels,
     total_variation,
     usual_length,
 )
+from hyperarc.inversion.batch_norm import normalize_with_moments
 from hyperarc.inversion.pixels import bounds_of
 
 SMALL = Contract(height=16, width=16, embedding_dim=8)
@@ -87,13 +87,33 @@ def test_priors_as_deepinversion_and_the_paper(golden_priors: dict[str, Tensor])
 def test_moments_are_those_of_var_mean(layout: torch.memory_format) -> None:
     torch.manual_seed(0)
     values = (5 + 3 * torch.randn(4, 6, 5, 7, dtype=torch.float64)).contiguous(memory_format=layout)
-    torch.autograd.gradcheck(moments, values.requires_grad_())
+    scale, shift = torch.randn(6).double(), torch.randn(6).double()
+    torch.autograd.gradcheck(lambda x: normalize_with_moments(x, scale, shift), values.requires_grad_())
     variance, mean = torch.var_mean(values, dim=(0, 2, 3), correction=0)
-    for found, expected in zip(moments(values), (values, mean, variance), strict=True):
+    normalized = values * scale[:, None, None] + shift[:, None, None]
+    for found, expected in zip(normalize_with_moments(values, scale, shift), (normalized, mean, variance), strict=True):
         torch.testing.assert_close(found, expected)
-    low = moments(values.detach().to(torch.bfloat16))
-    assert [tensor.dtype for tensor in low] == [torch.bfloat16, torch.float32, torch.float32]
-    torch.testing.assert_close(low[2].double(), variance, rtol=0.02, atol=0)
+    low = values.detach().to(torch.bfloat16).requires_grad_()
+    found = normalize_with_moments(low, scale.float(), shift.float())
+    assert [tensor.dtype for tensor in found] == [torch.bfloat16, torch.float32, torch.float32]
+    torch.testing.assert_close(found[2].double(), variance, rtol=0.02, atol=0)
+    found[0].sum().backward()
+    assert low.grad is not None
+    assert low.grad.dtype == torch.bfloat16
+
+
+def test_a_watched_network_returns_what_it_returned() -> None:
+    net = small_net().double()
+    with torch.no_grad():
+        for layer in net:  # type: ignore[attr-defined]
+            if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
+                layer.weight.uniform_(0.5, 2)
+                layer.bias.normal_()
+    images = torch.randn(4, 3, 16, 16, dtype=torch.float64)
+    with BatchNormPrior(net, Priors(neck=True)).watching():
+        watched = net(images)
+    torch.testing.assert_close(watched, net(images))
+    assert not any("forward" in vars(module) for module in net.modules())  # nobody watches any more
 
 
 def test_pictures_with_the_remembered_statistics_cost_nothing() -> None:
@@ -121,7 +141,6 @@ def test_first_layer_and_neck() -> None:
     assert (plain.layers, values["neck"].layers) == (2, 3)
     more = (values["first"].value() - plain.value()).item()
     assert more == pytest.approx(9 * plain._found[0].item(), rel=1e-5)
-    assert not any(module._forward_pre_hooks for module in net.modules())  # nobody watches any more
 
 
 def test_image_norm_and_range_by_hand() -> None:

@@ -9,7 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -464,7 +464,7 @@ def _seed(attempt: int, batch: int) -> int:
     [
         ({"tries": 1}, "tries was 2, is 1"),
         ({"search": replace(HOW.search, seed=5)}, "search.seed was 0, is 5"),
-        ({"priors": Priors(batch_norm=1.0)}, "priors.batch_norm was 0.05, is 1.0"),
+        ({"priors": Priors(batch_norm=1.0)}, "priors.batch_norm was 0.1, is 1.0"),
     ],
 )
 def test_another_request_is_refused(tmp_path: Path, change: dict[str, Any], message: str) -> None:
@@ -540,6 +540,23 @@ def test_classes_judged_with_and_without_batchnorm(run: Any, artifacts: tuple[Pa
     assert json.loads(again.out)["results"] == facts["results"]
     refused = run(*words[:3], "0", *words[4:])
     assert "holds the faces of another request" in refused.complaint()
+
+
+def test_options_reach_the_search(run: Any, artifacts: tuple[Path, Path], tmp_path: Path) -> None:
+    words = ["invert", artifacts[0], "--classes", "0", "--json", "--quiet", "--iterations", 2, "--real", "none"]
+    facts = json.loads(run(*words, "--run", tmp_path / "a", "--paper", "--flip", "--prior-length", 0.5).out)
+    expected = replace(Search.paper(), iterations=2, flip=True, precision=facts["search"]["precision"])
+    assert facts["search"] == json.loads(json.dumps(asdict(expected)))
+    assert facts["priors"] == asdict(replace(Priors.paper(), length=0.5))
+    words += ["--run", tmp_path / "b", "--schedule", "constant", "--rate", 0.2, "--jitter", 1, "--resolutions", "0.5,1"]
+    words += ["--prior-statistics", "deepinversion", "--prior-variation", "l1", "--prior-total-variation", 0.5]
+    words += ["--prior-first-layer", 10, "--prior-neck", "--prior-image-norm", 0, "--prior-out-of-range", 1]
+    facts = json.loads(run(*words, "--warmup", 3, "--no-flip", "--seed", 4, "--prior-batch-norm", 2).out)
+    search = Search(2, 0.2, schedule="constant", warmup=3, jitter_px=1, flip=False, resolutions=(0.5, 1.0), seed=4)
+    assert facts["search"] == json.loads(json.dumps(asdict(replace(search, precision=facts["search"]["precision"]))))
+    assert facts["priors"] == asdict(
+        Priors(2, "deepinversion", first_layer=10, neck=True, total_variation=0.5, variation="l1", image_norm=0)
+    ) | {"out_of_range": 1}
 
 
 def test_photos_and_embeddings(run: Any, artifacts: tuple[Path, Path], tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -36,6 +37,9 @@ def invert(
         str, typer.Option(rich_help_panel=_ATTACK, help="none,signs,values:64,noise:30,rotation,pairs:64; or all.")
     ] = "all",
     frames: Annotated[int, typer.Option(min=0, help="Show how faces appear, in so many pictures.")] = 0,
+    paper: Annotated[
+        bool, typer.Option("--paper", rich_help_panel=_SEARCH, help="Settings of the paper where none are given.")
+    ] = False,
     iterations: Annotated[int | None, typer.Option(rich_help_panel=_SEARCH, help="Steps of Adam.")] = None,
     rate: Annotated[float | None, typer.Option(rich_help_panel=_SEARCH, help="Of Adam.")] = None,
     schedule: Annotated[str | None, typer.Option(rich_help_panel=_SEARCH, help="constant or cosine.")] = None,
@@ -63,13 +67,16 @@ def invert(
         typer.Option("--prior-neck/--no-prior-neck", rich_help_panel=_PRIORS, help="Whether the neck's counts."),
     ] = None,
     prior_variation: Annotated[
-        str | None, typer.Option(rich_help_panel=_PRIORS, help="Kind of total variation: l1 or l2.")
+        str | None, typer.Option(rich_help_panel=_PRIORS, help="Kind of total variation: picture, l2 or l1.")
     ] = None,
     prior_total_variation: Annotated[
         float | None, typer.Option(rich_help_panel=_PRIORS, help="Weight of total variation.")
     ] = None,
     prior_image_norm: Annotated[
         float | None, typer.Option(rich_help_panel=_PRIORS, help="Weight of the pictures' length.")
+    ] = None,
+    prior_length: Annotated[
+        float | None, typer.Option(rich_help_panel=_PRIORS, help="Weight of embeddings that are too short.")
     ] = None,
     prior_out_of_range: Annotated[
         float | None, typer.Option(rich_help_panel=_PRIORS, help="Weight of values that no pixel has.")
@@ -107,14 +114,16 @@ def invert(
     priors = _given(
         batch_norm=0.0 if no_batch_norm else prior_batch_norm, statistics=prior_statistics,
         first_layer=prior_first_layer, neck=prior_neck, variation=prior_variation,
-        total_variation=prior_total_variation, image_norm=prior_image_norm, out_of_range=prior_out_of_range,
+        total_variation=prior_total_variation, image_norm=prior_image_norm, length=prior_length,
+        out_of_range=prior_out_of_range,
     )  # fmt: skip
     _one_of("--schedule", schedule, "constant", "cosine")
     _one_of("--prior-statistics", prior_statistics, "paper", "deepinversion")
-    _one_of("--prior-variation", prior_variation, "l1", "l2")
-    settings = Search(**search, same_start=between is not None)
+    _one_of("--prior-variation", prior_variation, "picture", "l2", "l1")
+    settings = replace(Search.paper() if paper else Search(), **search, same_start=between is not None)
     steps = frame_steps(settings.iterations, frames) if frames else ()
-    how, machine = How(settings, Priors(**priors), batch, tries, save_every, steps), Machine(device, threads, precision)
+    known = replace(Priors.paper() if paper else Priors(), **priors)
+    how, machine = How(settings, known, batch, tries, save_every, steps), Machine(device, threads, precision)
     choice, show = Choice(classes, photos, embeddings, limit), Show(quiet=quiet)
     people = _given(count=new, per_person=per_person, spread_deg=spread, least_arc_deg=least_arc, seed=seed)
     made = _made(people, between, sub_centers)

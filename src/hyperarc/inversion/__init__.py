@@ -1,6 +1,6 @@
 """From an embedding back to a face, by the gradients and the BatchNorm statistics of a trained model alone."""
 
-from hyperarc.inversion.batch_norm import BatchNormPrior, moments
+from hyperarc.inversion.batch_norm import BatchNormPrior
 from hyperarc.inversion.goals import ClassGoal, EmbeddingGoal, Goal
 from hyperarc.inversion.inversion import Inversion
 from hyperarc.inversion.leakage import Leakage, Photos, Share, Usefulness, leakage, usefulness
@@ -39,7 +39,6 @@ __all__ = [
     "arc",
     "image_norm",
     "leakage",
-    "moments",
     "nearest_arcs",
     "new_targets",
     "out_of_range",

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hyperarc.errors import DataError
-from hyperarc.report.style import GENUINE, IMPOSTOR, legend_columns, new_figure, styled
+from hyperarc.report.style import GENUINE, IMPOSTOR, new_figure, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -58,8 +58,7 @@ def cosine_hills(panels: Sequence[CosinePanel]) -> Figure:
         axes.set(title=panel.title, xlim=(_lowest(panels), 1.0), ylabel="Share of pairs")
         axes.yaxis.set_major_formatter(lambda share, _: f"{100 * share:g} %")
     axes_list[-1].set_xlabel("Cosine")
-    columns = legend_columns(list(handles), 9.4)
-    figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=columns)
+    figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=2)
     return figure
 
 

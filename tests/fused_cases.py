@@ -115,7 +115,7 @@ def test_which_margins_the_kernels_know() -> None:
     reasons = {}
     for name in hyperarc.margin_names():
         head = create_head(name, num_classes=5, embedding_dim=4)
-        plan = head._plan(torch.zeros(2), torch.ones(2))
+        plan = head.plan(torch.zeros(2), torch.ones(2))
         reasons[name] = why_not_fused(torch.zeros(2, 4), plan)
     assert {name: reason for name, reason in reasons.items() if reason is not None} == {
         "adacos": "a scale chosen from the batch",

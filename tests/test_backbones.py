@@ -34,6 +34,7 @@ PARAMETERS = {
     "iresnet50": 43_590_848,
     "iresnet100": 65_156_160,
     "iresnet200": 118_833_920,
+    "mobilefacenet": 1_200_512,
     "mbf": 2_059_520,
     "mbf_large": 6_314_880,
 }

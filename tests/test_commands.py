@@ -127,6 +127,9 @@ def test_train_prints_json_and_nothing_else_on_standard_output(trained: Path) ->
     assert {"data", "pairs", "flip", "contract", "device"} <= set(result["conditions"])
     notes = (trained.parent / "stderr").read_text()
     assert "48 faces of 8 people, 6 steps of 8, iresnet_tiny, arcface" in notes
+    for switch in ("dtype ", "huge_pages ", "matmul highest", "kept_heap ", "last True", "optimizer fused sgd"):
+        assert switch in notes
+    assert "sweep: chunked, products in " in notes
     assert "first loss" in notes
 
 
@@ -303,11 +306,17 @@ def test_demo(run: Any, tmp_path: Path) -> None:
     assert done.code == 0, done.err
     assert done.err == ""
     told = json.loads(done.out)
-    assert set(told["results"]) == {"arcface", "norm_softmax"}
+    assert list(told["results"]) == ["arcface, purified", "arcface, sub-centers", "arcface", "norm_softmax"]
+    assert told["purified"]["detection"]["wrong"] == round(0.3 * told["purified"]["faces"])
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert "Wrong names found" in page
+    assert (folder / "purified" / "report.html").exists()
     assert told["report"] == str(folder / "report.html")
     assert_self_contained(folder / "report.html")
-    again = run("demo", "--run", folder, *TINY, "--quiet")  # both are finished: judged anew, not trained
-    assert re.match(r"10-fold accuracy on 120 pairs of people never seen: arcface .* %, norm_softmax ", again.out)
+    again = run("demo", "--run", folder, *TINY, "--quiet")  # all are finished: judged anew, not trained
+    assert re.search(r"^[0-9]+ of [0-9]+ faces dropped; of the wrong names put in: precision ", again.out)
+    told = r"^10-fold accuracy on 120 pairs of people never seen: arcface purified .* %, arcface sub-centers .* %, "
+    assert re.search(told, again.out, re.MULTILINE)
 
 
 def test_a_stopped_demo_ends_with_130(run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,9 +9,11 @@ import pytest
 import torch
 
 from hyperarc.backbones import create_backbone
+from hyperarc.heads.sweep import Plan, Precision, SweepSize, footprint
+from hyperarc.heads.sweep.fused_memory import fused_footprint
 from hyperarc.recipe import Data, DrawnData, Recipe
 from hyperarc.recipe.sections import Backbone, HeadSection, Optimizer, Training
-from hyperarc.training.estimate import Estimate, Load, estimate, relieved
+from hyperarc.training.estimate import Estimate, Load, estimate, relieved, sweep_of
 
 DRAWN = Data(drawn=DrawnData(people=10))
 
@@ -70,6 +72,53 @@ def test_recomputing_holds_less() -> None:
     assert less < 0.7 * plain
 
 
+def test_activations_are_what_torch_takes() -> None:
+    """Of real numbers, by torch's profiler: forward and backward beside weights, gradients and the batch."""
+    content = recipe(training=Training(batch_size=8))
+    backbone = create_backbone("iresnet_tiny", embedding_dim=64).train()
+    faces = torch.randn(8, 3, 112, 112)
+    backbone(faces).sum().backward()  # gradients stand
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profiler:
+        backbone(faces).sum().backward()
+    held = peak = 0
+    for event in profiler.profiler.kineto_results.events():  # type: ignore[union-attr]
+        if event.name() == "[memory]":
+            held += event.nbytes()
+            peak = max(peak, held)
+    assert estimate(content, Load(100)).activations == pytest.approx(peak, rel=0.15)
+
+
+def test_holes_are_larger_where_the_heap_is_kept() -> None:
+    kept, freed = (estimate(recipe(training=Training(keep_heap=on)), Load(100)) for on in (True, False))
+    assert (kept.holes, freed.holes) == (kept.activations * 3 // 4, kept.activations // 3)
+    assert estimate(recipe(), Load(100, device="cuda")).holes == freed.holes
+
+
+def test_the_sweep_is_the_one_that_would_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a GPU with Triton the fused, and the chunked for a margin that the kernels do not know."""
+    monkeypatch.setattr("hyperarc.heads.sweep.choice.can_fuse", lambda device: True)
+    people, fused, binary = 1_000_000, recipe(), recipe(head=HeadSection(margin="sphereface2"))
+    gpu = Load(people, device="cuda")
+    assert [sweep_of(*one)[0] for one in ((fused, Load(people)), (fused, gpu), (binary, gpu))] == [
+        "chunked", "fused", "chunked",
+    ]  # fmt: skip
+    with torch.device("meta"):
+        rows, weight = torch.empty(128, 64), torch.empty(people, 1, 64)
+    bf16 = Precision(torch.bfloat16, torch.bfloat16)
+    assert estimate(fused, gpu).sweep == fused_footprint(rows, weight, Plan(memory_mb=176, precision=bf16)) + 65_536
+    chunked = SweepSize(128, people, 64, memory_mb=176, product_bytes=2, kept_bytes=2, maps_negatives=True)
+    assert estimate(binary, gpu).sweep == footprint(chunked).total + 65_536
+
+
+def test_margins_that_map_negatives_take_more() -> None:
+    """Blocks of the chunked sweep are twice as large; of few people all of it shows."""
+    plain, mapped = (
+        estimate(recipe(head=HeadSection(margin=name, memory_mb=16)), Load(20_000)).sweep
+        for name in ("arcface", "curricularface")
+    )
+    assert mapped > plain
+
+
 def test_parts_add_up() -> None:
     found = estimate(recipe(), Load(1000))
     assert isinstance(found, Estimate)
@@ -80,7 +129,8 @@ def test_every_change_lowers_the_whole() -> None:
     content, load = recipe(head=HeadSection(sample_rate=0.5)), Load(1_000_000)
     whole = estimate(content, load).total
     changes = {change: estimate(other, elsewhere).total for change, other, elsewhere in relieved(content, load)}
-    assert {"optimizer.update_in_backward=true", "training.accumulate=2", "2 processes"} <= changes.keys()
+    told = {"training.keep_heap=false", "optimizer.update_in_backward=true", "training.accumulate=2", "2 processes"}
+    assert told <= changes.keys()
     assert all(total < whole for total in changes.values()), changes
 
 
@@ -98,6 +148,15 @@ def test_command(run: Any) -> None:
     assert "in all, a process" in ran.out
 
 
+def test_a_gpu_that_is_not_here(run: Any) -> None:
+    """In bf16, as a GPU does; nothing of it needs one."""
+    ran = run("train", "demo", "--estimate", "--people", 9_000_000, "--device", "cuda", "--memory-gb", 2)
+    assert ran.code == 0, ran.err
+    assert "backbone in bfloat16 on cuda" in ran.out
+    assert "does not fit into 2.0 GiB" in ran.out
+    assert "sample_rate below 1 saves time and no memory" in ran.out
+
+
 def test_people_are_counted_from_the_data(run: Any) -> None:
     few = ("data.drawn.people=12", "data.drawn.faces_per_person=2")
     ran = run("train", "demo", *few, "--estimate", "--json", "--quiet")
@@ -110,6 +169,7 @@ def test_people_are_counted_from_the_data(run: Any) -> None:
         (("--processes", 7, "--people", 10), "cannot be shared by 7 processes"),
         (("--people", 1), "expected at least 2 people"),
         (("--people", 10, "--memory-gb", 0), "expected GiB above 0"),
+        (("--people", 10, "--memory-gb", 8, "--device", "gpu"), "expected device cpu or cuda, got gpu"),
     ],
 )
 def test_bad_plans(words: tuple[Any, ...], message: str, run: Any) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,8 +15,9 @@ import torch
 import hyperarc
 from hyperarc.errors import HyperArcError
 from hyperarc.heads.head import create_head
-from hyperarc.heads.sweep import Plan, fused_sweep, resolve
+from hyperarc.heads.sweep import Plan, Precision, fused_sweep, resolve
 from hyperarc.heads.sweep.fused import can_fuse
+from hyperarc.heads.sweep.fused_memory import fused_footprint
 from hyperarc.margins import Margin, create_margin
 
 CASES = Path(__file__).with_name("fused_cases.py")
@@ -67,6 +70,57 @@ def test_the_kernels_compile_for_gpus_without_one(tmp_path: Path, monkeypatch: p
     """Ampere and Hopper: on tensor cores, without atomics, within their shared memory."""
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     assert len(run("-c", COMPILE, interpreted=False).splitlines()) == 8
+
+
+class Idle:
+    """Stands for a kernel: starts nothing, and leaves zeros where forward would have written."""
+
+    def __getitem__(self, grid: object) -> Callable[..., None]:
+        return self.start
+
+    def start(self, *given: Any, **variant: Any) -> None:
+        if "TOP" in variant:
+            for result in given[8:11]:
+                result.zero_()
+
+
+@pytest.mark.parametrize(
+    ("sub_centers", "plan"),
+    [
+        (1, Plan(memory_mb=8)),
+        (1, Plan(memory_mb=1)),
+        (3, Plan(memory_mb=8)),
+        (1, Plan(memory_mb=8, top_k=6)),
+        (1, Plan(memory_mb=8, normalize_centers=False)),
+        (1, Plan(memory_mb=8, precision=Precision(torch.bfloat16, torch.bfloat16))),
+        (1, Plan(memory_mb=8, update=lambda first, last, gradient: None)),
+    ],
+)
+def test_the_footprint_is_what_is_held(sub_centers: int, plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With idle kernels, as all memory is taken around them."""
+    pytest.importorskip("triton", reason="Triton is not installed")
+    if can_fuse("cpu"):
+        pytest.skip("TRITON_INTERPRET is set")
+    from hyperarc.heads.sweep import fused_launch as launch
+
+    monkeypatch.setattr("hyperarc.heads.sweep.fused.can_fuse", lambda device: True)
+    for kernel in ("_SUM", "_SHARES", "_CENTERS", "_ROWS"):
+        monkeypatch.setattr(launch, kernel, Idle())
+    rows = torch.nn.functional.normalize(torch.randn(128, 64), dim=1).requires_grad_()
+    weight, labels = torch.randn(60_000, sub_centers, 64).requires_grad_(), torch.arange(128)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profiler:
+        out = fused_sweep(rows, weight, labels, plan)
+        (out.log_sum.mean() + (0.0 if out.nearest_k is None else out.nearest_k.sum())).backward()
+    assert out.skipped is not None
+    assert out.skipped.share == 0.0
+    held = peak = 0
+    for event in profiler.profiler.kineto_results.events():  # type: ignore[union-attr]
+        if event.name() == "[memory]":
+            held += event.nbytes()
+            peak = max(peak, held)
+    gradients = 4 * (rows.numel() + (0 if plan.update else weight.numel()))
+    expected = fused_footprint(rows, weight, plan)
+    assert 0.85 * expected < peak - gradients <= 1.02 * expected
 
 
 def test_auto_is_chunked_on_a_cpu_and_fused_says_what_it_wants() -> None:

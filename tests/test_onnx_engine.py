@@ -21,7 +21,7 @@ from hyperarc.artifact.onnx_backbone import OnnxBackbone
 from hyperarc.artifact.onnx_graph import OnnxGraph, parse_graph, read_graph
 from hyperarc.backbones import create_backbone
 from hyperarc.commands.evaluate import Models, evaluate, evaluation_of
-from hyperarc.commands.importing import Stated, import_onnx
+from hyperarc.commands.importing import Stated, import_model
 from hyperarc.commands.show import Show
 from hyperarc.contract import CONVENTIONS, Contract
 from hyperarc.encoder import Encoder
@@ -179,7 +179,7 @@ def test_one_of_several_is_named_and_changes_the_digest(tmp_path: Path) -> None:
         OnnxBackbone(graph_of(model), output="twise")
     file = saved(model, tmp_path / "two.onnx")
     done = [
-        import_onnx(file, tmp_path / name, Stated("arcface_torch", output=name), QUIET)
+        import_model(file, tmp_path / name, Stated("arcface_torch", output=name), QUIET)
         for name in ("embedding", "twice")
     ]
     assert done[0]["digest"] != done[1]["digest"]
@@ -295,7 +295,7 @@ def test_a_graph_that_keeps_to_one_crop_is_told(tmp_path: Path) -> None:
     model = linear(nodes=(node,), outputs=(("one", None),))
     model.graph.initializer.append(shape)
     with pytest.raises(ArtifactError, match="ONNX Runtime cannot run it on a batch of 6: "):
-        import_onnx(saved(model, tmp_path / "x.onnx"), tmp_path / "out", Stated("arcface_torch"), QUIET)
+        import_model(saved(model, tmp_path / "x.onnx"), tmp_path / "out", Stated("arcface_torch"), QUIET)
 
 
 # ---- weights in other files
@@ -321,7 +321,7 @@ def relocate(file: Path, model: Any, **entries: object) -> None:
 def test_external_weights_are_taken_in(tmp_path: Path) -> None:
     file, _ = external(tmp_path)
     assert (file.parent / "weights.bin").stat().st_size >= weight().nbytes
-    done = import_onnx(file, tmp_path / "out", Stated("arcface_torch"), QUIET)
+    done = import_model(file, tmp_path / "out", Stated("arcface_torch"), QUIET)
     assert done["source_sha256"] == done["sha256"], "the digest is that of the file with its weights"
     vectors = hyperarc.load_encoder(tmp_path / "out").embed(faces(2)).vectors
     np.testing.assert_allclose(vectors, by_hand(faces(2)), rtol=1e-4, atol=1e-4)
@@ -417,7 +417,7 @@ def test_the_extra_is_named(package: str, monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.fixture
 def imported(tmp_path: Path) -> Path:
     file = saved(linear(), tmp_path / "linear.onnx")
-    import_onnx(file, tmp_path / "artifact", Stated("arcface_torch", card={"licence": "MIT"}), QUIET)
+    import_model(file, tmp_path / "artifact", Stated("arcface_torch", card={"licence": "MIT"}), QUIET)
     return tmp_path / "artifact"
 
 
@@ -467,13 +467,13 @@ def test_what_an_imported_artifact_lacks_is_said(imported: Path, tmp_path: Path,
         open_artifact(imported).head()
     small = ["demo", "data={drawn: {people: 4, faces_per_person: 4}}", "evaluation=[]", "training.batch_size=8"]
     said = run("train", *small, "--run", tmp_path / "run", "--from", imported).complaint()
-    assert "with a recipe and weights to train on; this one was imported from an ONNX file" in said
+    assert "with a backbone to train on; this one was imported from an ONNX file" in said
 
 
 def test_a_graph_may_teach(tmp_path: Path, small: torch.nn.Module, run: Any) -> None:
     pooled = linear(shape=(3, 112, 112), matrix=np.random.default_rng(0).normal(size=(37632, 8)).astype(np.float32))
     pooled.graph.output[0].CopyFrom(helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["n", 8]))
-    import_onnx(saved(pooled, tmp_path / "x.onnx"), tmp_path / "teacher", Stated("magface"), QUIET)
+    import_model(saved(pooled, tmp_path / "x.onnx"), tmp_path / "teacher", Stated("magface"), QUIET)
     student = [
         "demo", "data={drawn: {people: 4, faces_per_person: 4}}", "evaluation=[]", "training.batch_size=8",
         "schedule={kind: constant, epochs: 1, warmup_epochs: 0}", "backbone.embedding_dim=8",
@@ -498,7 +498,7 @@ def test_conventions(name: str, tmp_path: Path) -> None:
         "mxnet": gray,
         "imagenet": (gray / 255 - np.array([0.485, 0.456, 0.406])) / np.array([0.229, 0.224, 0.225]),
     }
-    import_onnx(saved(linear(), tmp_path / "x.onnx"), tmp_path / "out", Stated(name), QUIET)
+    import_model(saved(linear(), tmp_path / "x.onnx"), tmp_path / "out", Stated(name), QUIET)
     contract = open_artifact(tmp_path / "out").contract
     assert contract.color == ("bgr" if name in ("adaface", "magface") else "rgb")
     np.testing.assert_allclose((gray - np.array(contract.mean)) / contract.std, np.full(3, expected[name]), rtol=1e-6)
@@ -551,9 +551,9 @@ def test_the_template_follows_the_shape(tmp_path: Path) -> None:
         out = tmp_path / f"{shape[1]}"
         if template is None:
             with pytest.raises(HyperArcError, match="no template has the shape 18x20; give --template"):
-                import_onnx(file, out, Stated("npt"), QUIET)
+                import_model(file, out, Stated("npt"), QUIET)
         else:
-            import_onnx(file, out, Stated("npt"), QUIET)
+            import_model(file, out, Stated("npt"), QUIET)
             assert open_artifact(out).contract.template == template
 
 
@@ -579,13 +579,13 @@ SENSELESS = {
 def test_senseless_graphs(name: str, tmp_path: Path) -> None:
     make, message = SENSELESS[name]
     with pytest.raises(ArtifactError, match=f"x.onnx: .*{message}"):
-        import_onnx(saved(make(), tmp_path / "x.onnx"), tmp_path / "out", Stated("npt"), QUIET)
+        import_model(saved(make(), tmp_path / "x.onnx"), tmp_path / "out", Stated("npt"), QUIET)
     assert not (tmp_path / "out").exists()
 
 
 def test_unknown_conventions_are_unknown_names() -> None:
     with pytest.raises(UnknownNameError, match="unknown convention 'x'; known: adaface, arcface_torch, imagenet"):
-        import_onnx(Path("absent.onnx"), Path("absent"), Stated("x"), QUIET)
+        import_model(Path("absent.onnx"), Path("absent"), Stated("x"), QUIET)
 
 
 # ---- somebody's model on real faces
@@ -593,7 +593,7 @@ def test_unknown_conventions_are_unknown_names() -> None:
 
 @pytest.fixture
 def mobilefacenet(shared: Path, tmp_path: Path) -> Path:
-    import_onnx(shared / "models" / "mobilefacenet.onnx", tmp_path / "mobilefacenet", Stated("imagenet"), QUIET)
+    import_model(shared / "models" / "mobilefacenet.onnx", tmp_path / "mobilefacenet", Stated("imagenet"), QUIET)
     return tmp_path / "mobilefacenet"
 
 

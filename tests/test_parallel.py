@@ -53,6 +53,7 @@ MOVED = {  # in backward, by SGD with momentum
 EXTRA |= MOVED
 HEADS = {name: {"name": name} for name in margin_names()} | EXTRA
 Found = dict[str, Tensor]
+PATIENCE = timedelta(minutes=15)  # ranks wait for those that have work before; one that fails ends all at once
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,7 @@ def work(rank: int, folder: str) -> None:
         if rank >= world:
             continue
         meet = f"file://{folder}/meet{world}"
-        dist.init_process_group("gloo", init_method=meet, rank=rank, world_size=world, timeout=timedelta(seconds=60))
+        dist.init_process_group("gloo", init_method=meet, rank=rank, world_size=world, timeout=PATIENCE)
         rows = slice(*parts[rank])
         results = {str(case): case.run(rows) for case in CASES} | {"distillation": distil(rows, sharded=True)}
         torch.save(results, Path(folder) / f"{world}.{rank}.pt")

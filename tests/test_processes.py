@@ -27,10 +27,15 @@ from torch.distributed.tensor import DTensor
 
 from hyperarc.artifact import Card, open_artifact, save_artifact
 from hyperarc.backbones import create_backbone
+from hyperarc.commands.judgement import embed_protocol, judge_all
+from hyperarc.commands.show import Show
+from hyperarc.contract import Contract
+from hyperarc.encoder import Encoder
 from hyperarc.errors import CheckpointError, HyperArcError, RecipeError
 from hyperarc.heads.head import create_head
 from hyperarc.parallel import agreed, share, together
-from hyperarc.recipe import Recipe, Training
+from hyperarc.protocols.protocol import open_protocol
+from hyperarc.recipe import Evaluation, Recipe, Training
 from hyperarc.recipe.file import parse_recipe
 from hyperarc.training.checkpoint import Checkpoints
 from hyperarc.training.distributed import average_buffers, held_back, over_processes
@@ -55,6 +60,7 @@ optimizer: {lr: 0.05, momentum: 0.9, clip_norm: 2.0}
 training: {batch_size: 12, precision: fp32, channels_last: false, sync_batchnorm: true, keep_heap: false, ema: 0.9}
 """
 ROWS, PEOPLE = 12, 7
+PATIENCE = timedelta(minutes=15)  # where a machine is busy; a process that fails ends all at once
 LEGS = ((2, 0, 3), (1, 3, 5), (3, 5, 8))  # a run of 8 steps: processes, first step, last step
 
 
@@ -113,7 +119,7 @@ def content_of(state: TrainingState) -> dict[str, Tensor]:
 @contextmanager
 def group(folder: Path, name: str, rank: int, world: int) -> Iterator[None]:
     meet = f"file://{folder}/meet-{name}"
-    dist.init_process_group("gloo", init_method=meet, rank=rank, world_size=world, timeout=timedelta(seconds=60))
+    dist.init_process_group("gloo", init_method=meet, rank=rank, world_size=world, timeout=PATIENCE)
     yield
     dist.barrier()
     dist.destroy_process_group()
@@ -137,6 +143,7 @@ def work(rank: int, place: str) -> None:
         state = toy_state(recipe())
         steps(state, recipe(), 2, parts=2)
         torch.save(content_of(state), folder / f"parts-{rank}.pt")
+        torch.save(judged(), folder / f"judged-{rank}.pt")
         torch.save(refusals(folder, rank), folder / f"refusals-{rank}.pt")
 
 
@@ -155,6 +162,19 @@ def fully_sharded() -> dict[str, Tensor]:
     found = {name: p.grad for name, p in backbone.named_parameters() if p.grad is not None}
     whole = {name: g.full_tensor() if isinstance(g, DTensor) else g for name, g in found.items()}
     return whole | {"cut.centers": head.centers.weight.grad}
+
+
+def judged() -> dict[str, Any]:
+    """What an evaluation comes to here, and how many faces this process embedded for it."""
+    torch.manual_seed(0)
+    seen: list[int] = []
+    backbone, evaluation = create_backbone("iresnet_tiny", embedding_dim=6), Evaluation(protocol="drawn", people=3)
+    backbone.register_forward_hook(lambda module, inputs, output: seen.append(len(output)))
+    encoder = Encoder(backbone, Contract(embedding_dim=6))
+    embedded = embed_protocol(encoder, open_protocol(evaluation), Show(quiet=True)).embedded
+    faces = sum(seen)
+    names = [judgement.result.name for judgement in judge_all(encoder, [evaluation], Show(quiet=True))]
+    return {"vectors": torch.from_numpy(embedded.vectors), "faces": faces, "judged": names}
 
 
 def wait_for(mark: Path, made: bool) -> None:
@@ -256,6 +276,16 @@ def test_a_backbone_under_fsdp(place: Path) -> None:
     assert_equal([torch.load(place / f"fsdp-{rank}.pt", weights_only=True) for rank in range(3)], fully_sharded())
 
 
+def test_an_evaluation_is_shared(place: Path) -> None:
+    """Each process embeds a third of the faces; all know all embeddings, and the first judges."""
+    parts, one = [torch.load(place / f"judged-{rank}.pt", weights_only=True) for rank in range(3)], judged()
+    for part in parts:
+        torch.testing.assert_close(part["vectors"], one["vectors"])
+    assert sum(part["faces"] for part in parts) == one["faces"]
+    assert max(part["faces"] for part in parts) <= one["faces"] / 3 + 4
+    assert [part["judged"] for part in parts] == [["drawn"], [], []]
+
+
 def test_the_artifact_is_whole_whoever_trained(place: Path) -> None:
     for leg, (world, _, _) in enumerate(LEGS):
         parts = [torch.load(place / "sgd" / f"leg-{leg}-{rank}.pt", weights_only=True) for rank in range(world)]
@@ -347,7 +377,7 @@ def test_a_meeting_point_out_of_reach_and_processes_that_do_not_come(monkeypatch
     assert "MASTER_ADDR=127.0.0.1 MASTER_PORT=" in text
     text = refused(Training(backend="gloo"), Launch(0, 3))
     assert "could not reach" in text or "2 of 3 processes did not come within 1 s: rank 1, 2" in text
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 100  # and not the two minutes that processes usually have
 
 
 def free_port() -> int:
@@ -393,7 +423,7 @@ def torchrun(place: Path, *words: str, script: str = "from hyperarc.cli import m
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--max-restarts=1"]
     command += [f"--master-port={free_port()}", "--", str(place / "start.py"), "train", str(place / "tiny.yaml")]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run([*command, *words], env=environment, capture_output=True, text=True, timeout=300)
+    return subprocess.run([*command, *words], env=environment, capture_output=True, text=True, timeout=1500)
 
 
 def losses(run: Path) -> list[float]:
@@ -409,7 +439,7 @@ def test_the_command_under_torchrun_and_a_process_that_is_killed(tmp_path: Path)
     assert told["processes"] == 2
     assert (tmp_path / "two" / "report.html").is_file()
     alone = [sys.executable, "-m", "hyperarc", "train", str(tmp_path / "tiny.yaml"), "--run", str(tmp_path / "one")]
-    subprocess.run([*alone, "--quiet"], check=True, capture_output=True, timeout=300)
+    subprocess.run([*alone, "--quiet"], check=True, capture_output=True, timeout=1500)
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=2e-3)
     killed = torchrun(tmp_path, "--run", str(tmp_path / "killed"), script=KILLED)
     assert killed.returncode == 0, killed.stderr

@@ -107,9 +107,9 @@ def rows(manifest: Manifest, person: str) -> list[Any]:
 
 
 def purified(artifact: Path, photos: Path, run: Path, **asked: Any) -> tuple[dict[str, Any], Manifest]:
-    told = purify(str(artifact), [], Purification(data=photos, **asked), run, QUIET)
-    assert told is not None
-    return told, read_manifest(run / "faces.parquet")
+    outcome = purify(str(artifact), [], Purification(data=photos, **asked), run, QUIET)
+    assert outcome is not None
+    return outcome.facts, read_manifest(run / "faces.parquet")
 
 
 # ---- marks

@@ -21,7 +21,9 @@ from hyperarc.data.formats.face_writer import ShardLimits
 from hyperarc.data.formats.http_bytes import BlockCache, HttpBytes, RemoteLimits, as_text, shown
 from hyperarc.data.formats.tar_index import INDEX
 from hyperarc.data.formats.tar_source import TarSource
+from hyperarc.data.loader import Loader
 from hyperarc.data.packing import Packing, pack
+from hyperarc.data.shard_order import ShardOrder, Streams, places_of
 from hyperarc.data.sources import ArraySource, open_source
 from hyperarc.data.training_set import open_training_set
 from hyperarc.errors import DataError
@@ -252,6 +254,24 @@ def test_addresses_as_paths() -> None:
     assert as_text(Path("https://store/a/{0..1}.tar?x=1")) == "https://store/a/{0..1}.tar?x=1"
     assert as_text(Path("a//b")) == "a/b"
     assert shown("https://me:secret@store:1/a.tar?x#y") == "https://store:1/a.tar"
+
+
+@pytest.mark.parametrize(("turns", "times"), [(1, 2.0), (2, 1.0)])
+def test_workers_with_shards_of_their_own_read_them_once(store: Store, turns: int, times: float) -> None:
+    """Two workers: every shard is read by both, or with two turns by one, but where the cut goes through one."""
+    images = np.random.default_rng(0).integers(0, 256, (80, 112, 112, 3), np.uint8)
+    source = ArraySource(images, [f"p{row % 4}" for row in range(80)])
+    store.root.rmdir()
+    pack(FaceSet((source,), source.scan()), store.root, Packing("tar", ShardLimits(faces=8), shuffle=1))
+    far = open_source(f"{store.url}/{{000000..000009}}.tar")
+    faces = FaceSet((far,), far.scan())
+    shards, places = places_of(faces, window=8)
+    order = ShardOrder(shards, places, 4, 8, seed=1, streams=Streams(turns=turns))
+    store.asked.clear()
+    assert len(list(Loader(faces.sources, faces.manifest, order, workers=2))) == 20
+    read = [path for path, _ in store.asked if path.endswith(".tar")]
+    assert set(read) == {f"/{number:06d}.tar" for number in range(10)}
+    assert times * 10 <= len(read) <= times * 10 + (turns > 1)
 
 
 def test_recipes_train_on_shards_far_away(store: Store, run: Any, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from hyperarc.data.formats.face_writer import ShardLimits
 from hyperarc.data.loader import Loader
 from hyperarc.data.order import Order
 from hyperarc.data.packing import Packing, pack
-from hyperarc.data.shard_order import ShardOrder, places_of
+from hyperarc.data.shard_order import ShardOrder, Streams, places_of
 from hyperarc.data.sources import ArraySource
 from hyperarc.data.training_set import TrainingSet
 from hyperarc.errors import DataError, RecipeError
@@ -87,12 +87,32 @@ def test_reads_stay_near_each_other_and_shards_come_in_any_order() -> None:
     assert list(dict.fromkeys(shards[epoch_of(order, 0)].tolist())) != turns
 
 
+@pytest.mark.parametrize("steps", [25, 26, 3])
+def test_parts_and_turns_have_shards_of_their_own(steps: int) -> None:
+    """Each of 2 x 3 streams in places of its own, none twice; a cut goes through a shard at most at either end."""
+    shards = np.repeat(np.arange(40), steps * 12 // 40 + 1)
+    order = ShardOrder(shards, np.arange(len(shards)), 12, 20, seed=4, streams=Streams(parts=2, turns=3))
+    plain = ShardOrder(shards, np.arange(len(shards)), 12, 20, seed=4)
+    for epoch in range(2):
+        rows = epoch_of(order, epoch)
+        assert len(set(rows.tolist())) == len(rows) == len(epoch_of(plain, epoch))
+        of_streams = rows.reshape(order.batches_per_epoch, 2, 6)
+        read = [set(shards[of_streams[turn::3, part]].ravel().tolist()) for turn in range(3) for part in range(2)]
+        assert sum(map(len, read)) <= 40 + 5
+        assert all(len(one & other) <= 1 for i, one in enumerate(read) for other in read[:i])
+    assert sorted(order._draw(1).tolist()) == list(range(len(shards)))
+    one = ShardOrder(shards, np.arange(len(shards)), 12, 20, seed=4, streams=Streams(1, 1))
+    assert (one._draw(3) == plain._draw(3)).all()
+
+
 def test_bad_arguments() -> None:
     for size, window, seed in ((0, 1, 0), (1, 0, 0), (1, 1, -1)):
         with pytest.raises(DataError, match="at least 1 and a seed"):
             ShardOrder(np.zeros(4, np.int64), np.arange(4), size, window, seed)
     with pytest.raises(DataError, match="at least one batch of 5 faces, got 4"):
         ShardOrder(np.zeros(4, np.int64), np.arange(4), 5, 1)
+    with pytest.raises(DataError, match=r"got 12 faces in 5 parts and 1 turns; make training\.batch_size"):
+        ShardOrder(np.zeros(20, np.int64), np.arange(20), 12, 1, streams=Streams(parts=5))
     with pytest.raises(RecipeError, match="only one of"):
         load_recipe("demo", ["data.sampler.shards.window=9", "data.sampler.adaptive={}"])
 
@@ -138,7 +158,9 @@ def test_ranks_and_restarts_see_the_same(tmp_path: Path) -> None:
     pack(drawn(6, 8), tmp_path / "faces", Packing("tar", ShardLimits(faces=10), shuffle=0))
     faces = open_faces(tmp_path / "faces")
     training = TrainingSet(faces.sources, faces.manifest, faces.manifest)
-    order = training.order(Sampler(shards=ShardSampler(window=16)), 8, seed=3)
+    order = training.order(Sampler(shards=ShardSampler(window=16, parts=2, turns=2)), 8, seed=3)
+    assert isinstance(order, ShardOrder)
+    assert order.streams == Streams(2, 2)
 
     def seen(**options: int) -> list[list[int]]:
         loader = Loader(faces.sources, faces.manifest, order, stop_step=12, **options)  # type: ignore[arg-type]

@@ -198,7 +198,8 @@ def test_the_footprint_is_what_is_held(arguments: dict[str, Any], size: dict[str
     sizes["sub_centers"] = arguments.get("sub_centers", 1)
     held = footprint(SweepSize(rows, classes, dim, **sizes))
     assert held.total <= arguments["memory_mb"] * 2**20
-    assert 0.8 * held.total < peak_of(head, rows, classes) <= 1.02 * held.total
+    # beside it are a dozen small tensors of rows and margin, 2 % of so little; one block too many would be 40 %
+    assert 0.8 * held.total < peak_of(head, rows, classes) <= 1.05 * held.total
 
 
 def test_a_block_is_never_less_than_a_class() -> None:

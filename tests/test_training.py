@@ -7,6 +7,7 @@ import json
 import math
 import os
 import signal
+import subprocess
 import sys
 import threading
 import types
@@ -29,7 +30,7 @@ from hyperarc.heads.head import create_head
 from hyperarc.recipe import Optimizer, Recipe, Schedule, Training
 from hyperarc.recipe.file import parse_recipe
 from hyperarc.training.checkpoint import Checkpoints
-from hyperarc.training.hardware import choose_hardware
+from hyperarc.training.hardware import choose_dtype, choose_hardware
 from hyperarc.training.loop import Plan, train
 from hyperarc.training.optimizer import clip, make_optimizer, set_rate
 from hyperarc.training.schedule import rate_factor
@@ -413,6 +414,44 @@ def test_hardware_says_what_was_chosen() -> None:
     assert facts["dtype"] == "bfloat16"
     assert facts["threads"] == 1
     assert choose_hardware(Training(threads=1)).facts()["dtype"] in ("float32", "bfloat16")
+
+
+@pytest.mark.parametrize(("device", "native", "dtype"), [
+    ("cpu", True, torch.bfloat16), ("cpu", False, torch.float32), ("cuda", True, torch.bfloat16),
+    ("cuda", False, torch.float32),
+])  # fmt: skip
+def test_auto_is_bf16_where_the_hardware_has_it(
+    device: str, native: bool, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Emulated, as on GPUs before Ampere, it would be slower than fp32."""
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: native)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: native)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: native or including_emulation)
+    assert choose_dtype("auto", device) == dtype
+    assert [choose_dtype(name, device) for name in ("fp32", "bf16")] == [torch.float32, torch.bfloat16]
+
+
+LOADS = """
+import os, sys
+class Watch:
+    def find_spec(self, name, *rest):
+        if name == "torch":
+            print("torch loads with", os.environ.get("THP_MEM_ALLOC_ENABLE"))
+sys.meta_path.insert(0, Watch())
+from hyperarc.cli import main
+sys.argv = ["hyperarc", "train", "demo", "--estimate", "--people", "10", "--json", "--quiet"]
+main()
+"""
+
+
+@pytest.mark.parametrize(("chosen", "found"), [(None, "1"), ("0", "0")])
+def test_huge_pages_are_switched_on_before_torch_loads(chosen: str | None, found: str) -> None:
+    """Torch reads the switch once, when it is loaded; what the user has set stays."""
+    environment = {name: value for name, value in os.environ.items() if name != "THP_MEM_ALLOC_ENABLE"}
+    environment |= {} if chosen is None else {"THP_MEM_ALLOC_ENABLE": chosen}
+    done = subprocess.run([sys.executable, "-c", LOADS], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[0] == f"torch loads with {found}"
 
 
 def test_bf16_trains(tmp_path: Path) -> None:

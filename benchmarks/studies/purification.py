@@ -103,8 +103,9 @@ def dropped_and_trained(cell: Cell, first: str) -> dict[str, Any]:
     detection = {}
     for angle in (75.0, None, cell.angle_deg):  # the last one leaves its marks
         asked = Purification(angle_deg=angle)
-        told = purify(str(cell.folder / first / "artifact"), [], asked, folder, cell.show)
-        assert told is not None
+        outcome = purify(str(cell.folder / first / "artifact"), [], asked, folder, cell.show)
+        assert outcome is not None
+        told = outcome.facts
         key = "auto" if angle is None else f"{angle:g}"
         detection[key] = {"angle_deg": told["angle_deg"], **(told["detection"] or {})}
     assert (folder / ANGLES).exists()

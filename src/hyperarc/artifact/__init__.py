@@ -1,4 +1,4 @@
-"""The artifact: the folder that training leaves, or that an imported ONNX file becomes."""
+"""The artifact: the folder that training leaves, or that somebody's ONNX file or weights become."""
 
 from hyperarc.artifact.artifact import (
     MODEL,
@@ -9,10 +9,10 @@ from hyperarc.artifact.artifact import (
     load_encoder,
     open_artifact,
     save_artifact,
-    save_onnx_artifact,
 )
 from hyperarc.artifact.calibration import CALIBRATION, Calibration
 from hyperarc.artifact.card import LIBRARIES, Card
+from hyperarc.artifact.imported import save_onnx_artifact, save_weights_artifact
 
 __all__ = [
     "CALIBRATION",
@@ -28,4 +28,5 @@ __all__ = [
     "open_artifact",
     "save_artifact",
     "save_onnx_artifact",
+    "save_weights_artifact",
 ]

@@ -8,6 +8,10 @@
     people.txt            who the centers are, one person a line, in label order
     calibration.json      thresholds and probabilities, once ``hyperarc calibrate`` has measured them
 
+One imported from a file of weights holds backbone.yaml instead of the recipe, and no head:
+
+    backbone.yaml         the section ``backbone`` of a recipe that builds the network of these weights
+
 One imported from an ONNX file holds model.onnx instead of the weights, and neither recipe nor head:
 
     model.onnx            the graph with its weights, in one file, with one output
@@ -20,7 +24,7 @@ Nothing in it is pickled, so that reading a stranger's artifact runs none of the
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,9 +35,9 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from hyperarc.artifact.calibration import Calibration, read_calibration
-from hyperarc.artifact.card import Card, card_text, onnx_card_text
+from hyperarc.artifact.card import Card, card_text
 from hyperarc.artifact.onnx_backbone import OnnxBackbone
-from hyperarc.artifact.onnx_graph import OnnxGraph, parse_graph
+from hyperarc.artifact.onnx_graph import parse_graph
 from hyperarc.artifact.tensor_file import in_order, write_tensors
 from hyperarc.backbones import create_backbone
 from hyperarc.contract import Contract
@@ -42,10 +46,11 @@ from hyperarc.errors import ArtifactError
 from hyperarc.files import write_beside
 from hyperarc.heads.head import Head, create_head
 from hyperarc.parallel import rank, stream
-from hyperarc.recipe import Recipe
-from hyperarc.recipe.file import load_recipe
+from hyperarc.recipe import Backbone, Recipe
+from hyperarc.recipe.file import load_backbone, load_recipe
 
 MODEL = "model.onnx"
+NETWORK = "backbone.yaml"
 _DIGITS = 16  # of a SHA-256 that a contract names
 
 
@@ -56,36 +61,39 @@ class Artifact:
     Attributes:
         path: the folder.
         contract: of the embeddings.
-        recipe: it was trained by, or None when it was imported from an ONNX file.
+        recipe: it was trained by, or None when it was imported.
+        network: the backbone that its weights are of, or None when it was imported from an ONNX file.
     """
 
     path: Path
     contract: Contract
     recipe: Recipe | None
+    network: Backbone | None
 
     @property
     def backbone_name(self) -> str:
         """The backbone's, or model.onnx."""
-        return MODEL if self.recipe is None else self.recipe.backbone.name
+        return MODEL if self.network is None else self.network.name
 
     def backbone(self) -> nn.Module:
         """The backbone with its trained weights, in eval mode."""
-        if self.recipe is None:
+        if self.network is None:
             return self._onnx_backbone().eval()
-        backbone = build_backbone(self.recipe)
+        backbone = _build(self.network)
         _load(backbone, self.path / "weights.safetensors", self.contract.model)
         return backbone.eval()
 
     def require_recipe(self, what: str) -> Recipe:
         """The recipe, or :class:`ArtifactError` saying that ``what`` is not to be had of an imported artifact."""
         if self.recipe is None:
-            raise ArtifactError(
-                f"expected an artifact that training left, with {what}; this one was imported from an ONNX file, "
-                "which has embeddings only",
-                where=self.path,
-                mend="embed and judge with it, or name an artifact that holds weights.safetensors",
-            )
+            raise self._only_embeds(f"that training left, with {what}", "recipe.yaml")
         return self.recipe
+
+    def require_network(self, what: str) -> Backbone:
+        """The backbone's section, or :class:`ArtifactError` saying that ``what`` is not to be had of an ONNX file."""
+        if self.network is None:
+            raise self._only_embeds(f"with {what}", "weights.safetensors")
+        return self.network
 
     def head(self) -> Head:
         """The head with its trained centers and margin state."""
@@ -126,6 +134,14 @@ class Artifact:
         """The backbone with its contract, ready to embed."""
         return Encoder(self.backbone(), self.contract, device=device, batch_size=batch_size)
 
+    def _only_embeds(self, what: str, needed: str) -> ArtifactError:
+        file = "an ONNX file" if self.network is None else "a file of weights"
+        return ArtifactError(
+            f"expected an artifact {what}; this one was imported from {file}, and embeds only",
+            where=self.path,
+            mend=f"embed and judge with it, or name an artifact that holds {needed}",
+        )
+
     def _onnx_backbone(self) -> OnnxBackbone:
         path, contract = self.path / MODEL, self.contract
         graph = parse_graph(_content(path, contract.model), path)
@@ -141,8 +157,7 @@ class Artifact:
 
 def build_backbone(recipe: Recipe) -> nn.Module:
     """The recipe's backbone with fresh weights."""
-    section = recipe.backbone
-    return create_backbone(section.name, embedding_dim=section.embedding_dim, **section.arguments)
+    return _build(recipe.backbone)
 
 
 def build_head(recipe: Recipe, people: int, *, sharded: bool = False) -> Head:
@@ -183,24 +198,6 @@ def save_artifact(
     return contract
 
 
-def save_onnx_artifact(path: Path, graph: OnnxGraph, contract: Contract, facts: Mapping[str, object]) -> Contract:
-    """Write an artifact folder of an ONNX graph, whole or not at all; returns the contract with the graph's digest.
-
-    Args:
-        path: the folder.
-        graph: with one output that may be the embedding.
-        contract: its input, as stated; ``model`` is filled in.
-        facts: name -> plain value for the card: source, licence, opset ...
-    """
-    contract = contract.model_copy(update={"model": graph.sha256[:_DIGITS]})
-    with write_beside(path) as folder:
-        folder.mkdir()
-        (folder / MODEL).write_bytes(graph.content)
-        (folder / "contract.json").write_text(contract.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        (folder / "card.md").write_text(onnx_card_text(path.name, contract, facts), encoding="utf-8")
-    return contract
-
-
 def contract_of(backbone: nn.Module, recipe: Recipe) -> Contract:
     """The contract that an artifact of this backbone, as it stands, would have."""
     return _contract(save(_state(backbone)), recipe)
@@ -217,10 +214,13 @@ def open_artifact(path: Path | str) -> Artifact:
         raise ArtifactError(f"not a contract: {error.errors()[0]['msg']}", where=path / "contract.json") from None
     recipe = path / "recipe.yaml"
     if recipe.is_file():
-        return Artifact(path, contract, load_recipe(str(recipe)))
+        loaded = load_recipe(str(recipe))
+        return Artifact(path, contract, loaded, loaded.backbone)
+    if (path / NETWORK).is_file():
+        return Artifact(path, contract, None, load_backbone(path / NETWORK))
     if not (path / MODEL).is_file():
         raise ArtifactError("missing from the artifact", where=recipe)
-    return Artifact(path, contract, None)
+    return Artifact(path, contract, None, None)
 
 
 def load_encoder(path: Path | str, *, device: torch.device | str = "cpu", batch_size: int = 32) -> Encoder:
@@ -233,8 +233,17 @@ def load_encoder(path: Path | str, *, device: torch.device | str = "cpu", batch_
     return open_artifact(path).encoder(device=device, batch_size=batch_size)
 
 
+def weights_digest(content: bytes) -> str:
+    """Digest of the weights that a contract names: the first digits of the SHA-256 of the file's bytes."""
+    return hashlib.sha256(content).hexdigest()[:_DIGITS]
+
+
+def _build(section: Backbone) -> nn.Module:
+    return create_backbone(section.name, embedding_dim=section.embedding_dim, **section.arguments)
+
+
 def _contract(weights: bytes, recipe: Recipe) -> Contract:
-    return Contract(embedding_dim=recipe.backbone.embedding_dim, model=_weights_digest(weights))
+    return Contract(embedding_dim=recipe.backbone.embedding_dim, model=weights_digest(weights))
 
 
 def _state(module: nn.Module) -> dict[str, Tensor]:
@@ -262,7 +271,7 @@ def _content(path: Path, digest: str = "") -> bytes:
     if not path.is_file():
         raise ArtifactError("missing from the artifact", where=path)
     content = path.read_bytes()
-    if digest and _weights_digest(content) != digest:
+    if digest and weights_digest(content) != digest:
         raise ArtifactError(
             "damaged or foreign: these are not the weights that contract.json names",
             where=path,
@@ -279,10 +288,6 @@ def _load(module: nn.Module, path: Path, digest: str = "") -> None:
         raise ArtifactError(f"damaged: {error}", where=path, mend="copy it again from where it came") from error
     except RuntimeError as error:
         raise ArtifactError(f"does not fit the recipe: {' '.join(str(error).split())[:500]}", where=path) from error
-
-
-def _weights_digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()[:_DIGITS]
 
 
 def _text(path: Path) -> str:

@@ -59,8 +59,8 @@ def card_text(recipe: Recipe, contract: Contract, card: Card) -> str:
     )
 
 
-def onnx_card_text(name: str, contract: Contract, facts: Mapping[str, object]) -> str:
-    """The card of an artifact imported from an ONNX file; ``facts`` holds at least source and licence."""
+def imported_card_text(name: str, contract: Contract, facts: Mapping[str, object]) -> str:
+    """The card of an imported artifact; ``facts`` holds at least source and licence."""
     front = _front({"name": name, "contract": contract.digest, **facts})
     return (
         f"{front}\n# {name}\n\nImported from {facts['source']}; contract `{contract.digest}`. "

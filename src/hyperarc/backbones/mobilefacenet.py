@@ -1,8 +1,8 @@
-"""MobileFaceNet as arcface_torch builds it: ``mbf`` (2.1 M parameters) and ``mbf_large`` (6.3 M).
+"""MobileFaceNet: the paper's own, ``mobilefacenet`` (1.0 M parameters at 128 values), and arcface_torch's wider ones.
 
-Paper: MobileFaceNets (Chen et al., 2018). Source: insightface 7fadd42,
-``recognition/arcface_torch/backbones/mobilefacenet.py``: wider than the paper's network; state-dict keys,
-their order and the forward values are the same.
+Paper: MobileFaceNets (Chen et al., 2018), Table 1. Source of ``mbf`` (2.1 M parameters) and ``mbf_large`` (6.3 M):
+insightface 7fadd42, ``recognition/arcface_torch/backbones/mobilefacenet.py``; state-dict keys, their order and the
+forward values are the same. The paper's network is the same code at scale 1.
 """
 
 from __future__ import annotations
@@ -27,7 +27,11 @@ class Depth:
     scale: int
 
 
-DEPTHS = {"mbf": Depth((1, 4, 6, 2), scale=2), "mbf_large": Depth((2, 8, 12, 4), scale=4)}
+DEPTHS = {
+    "mobilefacenet": Depth((1, 4, 6, 2), scale=1),
+    "mbf": Depth((1, 4, 6, 2), scale=2),
+    "mbf_large": Depth((2, 8, 12, 4), scale=4),
+}
 
 
 class ConvBlock(nn.Module):

@@ -79,6 +79,7 @@ def train(
     people: Annotated[int | None, typer.Option(help="With --estimate: so many, instead of the data's.")] = None,
     processes: Annotated[int | None, typer.Option(help="With --estimate: that train together.")] = None,
     memory_gb: Annotated[float | None, typer.Option(help="With --estimate: GiB that a process may hold.")] = None,
+    device: Annotated[str | None, typer.Option(help="With --estimate: cpu or cuda, here or not.")] = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -95,7 +96,7 @@ def train(
     if estimate:
         from hyperarc.commands.estimate import Planned, estimate_text, estimate_training
 
-        told = estimate_training(content, Planned(people, processes, memory_gb), show)
+        told = estimate_training(content, Planned(people, processes, memory_gb, device), show)
         _print(told, estimate_text(told), as_json)
         return
     trained = run_train(content, folder, Start(resume, from_), show)
@@ -135,15 +136,16 @@ def embed(
 
 @app.command("import")
 def import_(
-    file: Annotated[Path, typer.Argument(help="ONNX file of a model that embeds aligned faces.")],
+    file: Annotated[Path, typer.Argument(help="ONNX file, or weights: .pth .pt .ckpt .safetensors")],
     out: Annotated[Path, typer.Argument(help="Artifact folder to make.")],
+    backbone: Annotated[str | None, typer.Option(help="That the weights are of; default whichever fits.")] = None,
     like: Annotated[str | None, typer.Option(help="Color, mean and std of arcface_torch, adaface, mxnet ...")] = None,
     color: Annotated[str | None, typer.Option(help="rgb or bgr: the order the model was trained with.")] = None,
     mean: Annotated[Triple | None, typer.Option(help="Per channel, gray levels 0..255.")] = None,
     std: Annotated[Triple | None, typer.Option(help="Per channel: input = (pixel - mean) / std.")] = None,
     template: Annotated[str | None, typer.Option(help="Landmark template; default by the crop's shape.")] = None,
     flip: Annotated[str, typer.Option(help="sum: add the embedding of the mirror image; none: do not.")] = "sum",
-    height: Annotated[int | None, typer.Option(help="Crop, in px; only where the graph leaves it open.")] = None,
+    height: Annotated[int | None, typer.Option(help="Crop, in px, where the file leaves it open.")] = None,
     width: Annotated[int | None, typer.Option(help="As --height.")] = None,
     output: Annotated[str | None, typer.Option(help="Output to take, where several may be the embedding.")] = None,
     source: Annotated[str | None, typer.Option(help="Where the file came from, for the card.")] = None,
@@ -151,13 +153,14 @@ def import_(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Make an artifact of an ONNX file, checked by running it, for every command that takes one."""
-    from hyperarc.commands.importing import Stated, import_onnx
+    """Make an artifact of an ONNX file or of weights, checked by running it, for every command that takes one."""
+    from hyperarc.commands.importing import Stated, import_model
     from hyperarc.commands.show import Show
 
     pixels = {"color": color, "mean": mean, "std": std, "template": template, "flip": flip}
-    stated = Stated(like, pixels, (height, width), output, {"source": source or file.name, "licence": licence})
-    done = import_onnx(file, out, stated, Show(quiet=quiet))
+    card = {"source": source or file.name, "licence": licence}
+    stated = Stated(like, pixels, (height, width), output, backbone, card)
+    done = import_model(file, out, stated, Show(quiet=quiet))
     lines = [f"{name:14} {value}" for name, value in done["contract"].items()]
     _print(done, "\n".join([*lines, f"artifact {out}, contract {done['digest']}"]), as_json)
 

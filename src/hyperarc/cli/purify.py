@@ -56,10 +56,10 @@ def purify(
         retrain=retrain,
         polling=Polling(device, batch_size),
     )
-    told = run_purify(what, overrides or [], asked, run, Show(quiet=quiet))
-    if told is None:
+    outcome = run_purify(what, overrides or [], asked, run, Show(quiet=quiet))
+    if outcome is None:
         raise typer.Exit(130)
-    print_result(told, closing_line(told), as_json)
+    print_result(outcome.facts, closing_line(outcome.facts), as_json)
 
 
 def _angle(text: str) -> float | None:

@@ -12,7 +12,7 @@ from hyperarc.artifact import Artifact, open_artifact
 from hyperarc.commands.invert_search import How
 from hyperarc.encoder import Encoder
 from hyperarc.errors import ArtifactError, UsageError
-from hyperarc.training.hardware import dtype_for, keep_freed_memory
+from hyperarc.training.hardware import choose_dtype, keep_freed_memory
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def with_precision(how: How, machine: Machine, model: Encoder) -> How:
     """The settings with the precision that the machine is asked for."""
     if machine.precision not in ("auto", "fp32", "bf16"):
         raise UsageError(f"expected precision auto, fp32 or bf16, got {machine.precision}")
-    bf16 = dtype_for(machine.precision, model.device.type) == torch.bfloat16
+    bf16 = choose_dtype(machine.precision, model.device.type) == torch.bfloat16
     return replace(how, search=replace(how.search, precision="bf16" if bf16 else "fp32"))
 
 

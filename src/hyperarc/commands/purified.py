@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from hyperarc.commands.polling import PolledFaces
+from hyperarc.commands.train import Trained
 from hyperarc.data.face_set import FaceSet
 from hyperarc.purification.detection import Detection, judge_detection
 from hyperarc.purification.proposals import Proposal, Proposals
@@ -49,3 +51,18 @@ class Purified:
         if self.truth is None:
             return None
         return judge_detection(self.truth, self.dropped, self.faces.polled.angles)
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What ``hyperarc purify`` came to.
+
+    Attributes:
+        facts: as they are printed.
+        purified: the faces, before and after.
+        runs: trainings by name: those of the recipe with its sub-centers, and "retrained"; empty for an artifact alone.
+    """
+
+    facts: dict[str, Any]
+    purified: Purified
+    runs: dict[str, Trained]

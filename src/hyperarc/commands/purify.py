@@ -15,7 +15,7 @@ import numpy as np
 from hyperarc.artifact import Artifact, open_artifact
 from hyperarc.commands.decisions import Decisions, read_decisions
 from hyperarc.commands.polling import Polling, poll_faces
-from hyperarc.commands.purified import Purified
+from hyperarc.commands.purified import Outcome, Purified
 from hyperarc.commands.purify_marks import KIND, applied, left_empty, marked, unmarked, write_proposals
 from hyperarc.commands.purify_report import report_purification
 from hyperarc.commands.show import Show
@@ -83,8 +83,8 @@ class _Subject:
 
 def purify(
     what: str, overrides: Sequence[str], asked: Purification, folder: Path | None, show: Show
-) -> dict[str, Any] | None:
-    """Purify the faces of a recipe or of an artifact; the facts, or None where a training was stopped early."""
+) -> Outcome | None:
+    """Purify the faces of a recipe or of an artifact; None where a training was stopped early."""
     begun = time.monotonic()
     decisions = read_decisions(asked.decisions, apply=asked.apply) if asked.decisions else Decisions(apply=asked.apply)
     recipe = None if is_artifact(what) else _with_sub_centers(load_recipe(what, overrides), asked.sub_centers)
@@ -114,7 +114,7 @@ def purify(
         path.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
     with show.progress("drawing the report") as tell:
         report_purification(purified, told, run / FILES["report"], tell)
-    return told
+    return Outcome(told, purified, runs)
 
 
 def undo_purify(data: Path, out: Path | None) -> dict[str, Any]:

@@ -56,11 +56,12 @@ def report_purification(purified: Purified, told: Mapping[str, Any], path: Path,
     about = {"made_by": "hyperarc purify", "data": told["data"], "contract": told["contract"]}
     listed = PeopleList("People", text, people, purified.angle_deg, about, truth_known=purified.truth is not None)
     subtitle = "Faces far from the dominant sub-center of their person, marked in the manifest; pictures are untouched."
-    sections = [_angles(purified), *_results(told), _conditions(told)]
+    sections = [angles_section(purified), *_results(told), _conditions(told)]
     return write_people_page(Report(f"{told['data']}, purified", subtitle, cards, sections), listed, path)
 
 
-def _angles(purified: Purified) -> Section:
+def angles_section(purified: Purified) -> Section:
+    """Histograms of the angles, and where noise is known how well they tell it."""
     polled, dominant = purified.faces.polled, purified.dominant
     figures = []
     for angles, title, label in (

@@ -21,14 +21,14 @@ from hyperarc.report.sections import conditions_table, faces_section, recipe_sec
 FACES_SHOWN = 24
 
 
-def report_runs(title: str, text: str, runs: Mapping[str, Trained], path: Path) -> Path:
-    """A page over one or several finished runs, the first of them in detail."""
+def report_runs(title: str, text: str, runs: Mapping[str, Trained], path: Path, more: Sequence[Section] = ()) -> Path:
+    """A page over one or several finished runs, the first of them in detail; ``more`` comes after the comparison."""
     first = next(iter(runs.values()))
     sections = [training_section({name: run.log() for name, run in runs.items()})]
     for place in range(len(first.judgements)):
         sections.append(section_of({name: run.judgements[place] for name, run in runs.items()}))
     if len(runs) > 1:
-        sections[:0] = _comparison(runs)
+        sections[:0] = [*_comparison(runs), *more]
     sections.append(_faces(first.training_set, first.recipe))
     sections.append(Section("Run", tables=[conditions_table({k: _plain(v) for k, v in first.facts.items()}, "")]))
     sections.append(recipe_section(first.recipe.to_yaml(), versions()))
@@ -49,7 +49,8 @@ def _cards(runs: Mapping[str, Trained]) -> list[Card]:
 def _comparison(runs: Mapping[str, Trained]) -> list[Section]:
     by_protocol = zip(*(run.judgements for run in runs.values()), strict=True)
     panels = number_panels([dict(zip(runs, (one.result for one in some), strict=True)) for some in by_protocol])
-    caption = f"{PANELS} Every run saw the same faces for as many steps."
+    alike = len({(run.facts.get("faces"), run.facts.get("steps")) for run in runs.values()}) == 1
+    caption = f"{PANELS} Every run saw the same faces for as many steps." if alike else PANELS
     return [Section("Comparison", figures=[Plot(interval_panels(panels), caption, wide=True)])] if panels else []
 
 

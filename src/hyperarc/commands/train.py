@@ -13,6 +13,7 @@ import torch
 
 from hyperarc.artifact import Artifact, build_backbone, build_head, contract_of, open_artifact, save_artifact
 from hyperarc.artifact.card import Card
+from hyperarc.artifact.fine_tuning import backbone_to_tune
 from hyperarc.commands.aligned import warn_unaligned
 from hyperarc.commands.judgement import Judgement, judge_all
 from hyperarc.commands.show import Show
@@ -24,11 +25,11 @@ from hyperarc.encoder import Encoder
 from hyperarc.errors import CheckpointError, RecipeError
 from hyperarc.faces.augmentation.augmenter import open_augmenter
 from hyperarc.files import write_beside
-from hyperarc.heads.sweep import choose_precision, resolve
 from hyperarc.parallel import rank, together, world_size
 from hyperarc.protocols.protocol import check_evaluation
 from hyperarc.recipe import Recipe
 from hyperarc.training.checkpoint import Checkpoints, recipe_digest
+from hyperarc.training.estimate import Load, sweep_of
 from hyperarc.training.hardware import Hardware, choose_hardware
 from hyperarc.training.loop import Plan
 from hyperarc.training.loop import train as run_loop
@@ -130,7 +131,7 @@ def _train(recipe: Recipe, folder: Path, start: Start, show: Show) -> Trained:
     loader, plan = _loader_and_plan(recipe, faces, contract, hardware, state, _evaluator(folder, recipe, state, show))
     augmenter = open_augmenter(recipe.data.augmentation, recipe.seed, contract.template)
     plan = replace(plan, teacher=teacher, augmenter=augmenter)
-    _tell(show, recipe, faces, hardware, state, plan)
+    _tell(show, recipe, faces, hardware, plan)
     watchers = open_watchers(folder, recipe, state.step) if rank() == 0 else []
     try:
         with show.steps(plan.total_steps, state.step, recipe.name) as bar:
@@ -186,17 +187,10 @@ def _require_same_groups(given: int, taken: int, recipe: Recipe) -> None:
 
 def _fine_tune_from(artifact: Artifact, recipe: Recipe, state: TrainingState, faces: TrainingSet) -> str:
     """Take over the artifact's backbone, and its centers where people and head are the same; says what was taken."""
-    theirs = artifact.require_recipe("a recipe and weights to train on")
-    if theirs.backbone != recipe.backbone:
-        raise RecipeError(
-            f"expected the recipe's backbone {recipe.backbone}, the artifact holds {theirs.backbone}",
-            where=artifact.path,
-            mend="copy the backbone section of the artifact's recipe.yaml",
-        )
-    state.backbone.load_state_dict(artifact.backbone().state_dict())
+    state.backbone.load_state_dict(backbone_to_tune(artifact, recipe).state_dict())
     if state.ema is not None:
         state.ema.module.load_state_dict(state.backbone.state_dict())
-    if theirs.head == recipe.head and artifact.people() == list(faces.kept.people):
+    if artifact.recipe and artifact.recipe.head == recipe.head and artifact.people() == list(faces.kept.people):
         artifact.load_head(state.head)
         return f"fine-tuning backbone and centers of {artifact.path}"
     return f"fine-tuning the backbone of {artifact.path}; fresh centers, as people or head differ"
@@ -255,18 +249,17 @@ def _evaluator(folder: Path, recipe: Recipe, state: TrainingState, show: Show) -
     return evaluate
 
 
-def _tell(
-    show: Show, recipe: Recipe, faces: TrainingSet, hardware: Hardware, state: TrainingState, plan: Plan
-) -> None:
+def _tell(show: Show, recipe: Recipe, faces: TrainingSet, hardware: Hardware, plan: Plan) -> None:
     show.note(
         f"{recipe.name}: {len(faces.kept):,} faces of {faces.kept.num_people:,} people, {plan.total_steps:,} steps of "
         f"{recipe.training.batch_size}, {recipe.backbone.name}, {recipe.head.margin}"
         + (f", {world_size()} processes" if world_size() > 1 else "")
     )
-    show.note("  ".join(f"{name} {value}" for name, value in hardware.facts().items()))
+    switches = {"channels_last": recipe.training.channels_last, "optimizer": f"fused {recipe.optimizer.name}"}
+    show.note("  ".join(f"{name} {value}" for name, value in (hardware.facts() | switches).items()))
+    sweep, asked = sweep_of(recipe, Load(faces.kept.num_people, world_size(), device=hardware.device))
     moved = ", centers updated in backward" if recipe.optimizer.update_in_backward else ""
-    sweep, precision = resolve(recipe.head.sweep, hardware.device), recipe.head.precision
-    show.note(f"sweep: {sweep}, {choose_precision(precision, hardware.device)}{moved}")
+    show.note(f"sweep: {sweep}, {asked.precision}{moved}")
 
 
 def _encoder(recipe: Recipe, state: TrainingState) -> Encoder:

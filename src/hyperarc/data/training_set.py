@@ -18,7 +18,7 @@ from hyperarc.data.manifest import Manifest, read_manifest
 from hyperarc.data.noise import add_noise
 from hyperarc.data.order import BatchOrder, Order
 from hyperarc.data.people_order import PeopleOrder
-from hyperarc.data.shard_order import ShardOrder, places_of
+from hyperarc.data.shard_order import ShardOrder, Streams, places_of
 from hyperarc.data.sources import ArraySource, Source
 from hyperarc.data.truth import Truth
 from hyperarc.data.verification import verify_faces
@@ -53,8 +53,9 @@ class TrainingSet:
         if sampler.adaptive is not None:
             return AdaptiveOrder(len(self.kept), batch_size, seed, sampler.adaptive)
         if sampler.shards is not None:
-            shards, places = places_of(FaceSet(self.sources, self.kept), sampler.shards.window)
-            return ShardOrder(shards, places, batch_size, sampler.shards.window, seed)
+            chosen = sampler.shards
+            shards, places = places_of(FaceSet(self.sources, self.kept), chosen.window)
+            return ShardOrder(shards, places, batch_size, chosen.window, seed, Streams(chosen.parts, chosen.turns))
         return BatchOrder(len(self.kept), batch_size, seed)
 
     def digest(self) -> str:

@@ -84,7 +84,7 @@ class Head(nn.Module):
                 if self.training:
                     self.margin.observe(target, norm)
                     self.centers.vote(labels, winner)
-            classes, plan = self.centers.select(labels), self._plan(target, norm)
+            classes, plan = self.centers.select(labels), self.plan(target, norm)
             if self.update is not None and self.training and torch.is_grad_enabled():
                 plan = replace(plan, update=self.update.of(classes))
             swept = sweep_over(SWEEPS[self.sweep], (rows, labels), shard, classes, plan)
@@ -118,12 +118,28 @@ class Head(nn.Module):
         rows, norm = self._rows(embeddings)
         shard, own = self.centers.shard(rows.dtype), labels.clamp_min(0)
         target, _ = self._target_cosine(rows, shard, own)
-        plan = self._plan(target.detach(), norm)
+        plan = self.plan(target.detach(), norm)
         cosine = cosines(rows, shard.weight, plan)
         negative = cosine if plan.negative_map is None else plan.negative_map(cosine)
         margined = self.margin.target(cosine.gather(1, own[:, None])[:, 0], norm, own)
         is_target = torch.zeros_like(cosine, dtype=torch.bool).scatter_(1, own[:, None], (labels >= 0)[:, None])
         return self.margin.scale * torch.where(is_target, margined[:, None], negative)
+
+    def plan(self, target: Tensor, norm: Tensor) -> Plan:
+        """What the sweep is asked of rows with these target cosines [N] and norms [N]."""
+        offset, bias, shared = self.margin.offset(), self.centers.bias, not self.centers.cut.whole
+        return Plan(
+            scale=self.margin.scale,
+            negative_map=self.margin.negative_map(target, norm),
+            normalize_centers=self.margin.normalizes_centers,
+            bias=None if bias is None else bias.to(norm.dtype),
+            offset=spread(offset) if shared and offset is not None else offset,
+            top_k=max(self.margin.top_k, self.centers.mined),
+            rescale=self._rescale if self.training and self.margin.rescales else None,
+            memory_mb=self.memory_mb,
+            foreign=shared,
+            precision=choose_precision(self.precision, norm.device.type),
+        )
 
     @property
     def sharded(self) -> frozenset[str]:
@@ -165,21 +181,6 @@ class Head(nn.Module):
         assert swept.nearest_k_class is not None
         target, nearest = swept.target.detach(), swept.nearest_k.detach()
         self.centers.prototypes.observe(labels, target, nearest, swept.nearest_k_class, self.centers.shard().detach())
-
-    def _plan(self, target: Tensor, norm: Tensor) -> Plan:
-        offset, bias, shared = self.margin.offset(), self.centers.bias, not self.centers.cut.whole
-        return Plan(
-            scale=self.margin.scale,
-            negative_map=self.margin.negative_map(target, norm),
-            normalize_centers=self.margin.normalizes_centers,
-            bias=None if bias is None else bias.to(norm.dtype),
-            offset=spread(offset) if shared and offset is not None else offset,
-            top_k=max(self.margin.top_k, self.centers.mined),
-            rescale=self._rescale if self.training and self.margin.rescales else None,
-            memory_mb=self.memory_mb,
-            foreign=shared,
-            precision=choose_precision(self.precision, norm.device.type),
-        )
 
     def _rescale(self, target: Tensor, log_sum: Tensor) -> Tensor:
         shared = not self.centers.cut.whole

@@ -2,6 +2,7 @@
 
 from hyperarc.recipe.sections import (
     AdaptiveSampler,
+    Backbone,
     Data,
     Distillation,
     DrawnData,
@@ -19,6 +20,7 @@ from hyperarc.recipe.sections import (
 
 __all__ = [
     "AdaptiveSampler",
+    "Backbone",
     "Data",
     "Distillation",
     "DrawnData",

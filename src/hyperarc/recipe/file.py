@@ -20,7 +20,7 @@ from pydantic import BaseModel, ValidationError
 from hyperarc.errors import RecipeError, UsageError, nearest_names, unknown_name
 from hyperarc.recipe.dialect import YamlLoader
 from hyperarc.recipe.frozen import Frozen
-from hyperarc.recipe.sections import Evaluation, Recipe
+from hyperarc.recipe.sections import Backbone, Evaluation, Recipe
 
 MAX_RECIPE_BYTES = 1 << 20
 _PROBLEMS_TOLD = 20
@@ -31,6 +31,12 @@ class EvaluationList(Frozen):
     """The section ``evaluation`` of a recipe by itself."""
 
     evaluation: tuple[Evaluation, ...] = ()
+
+
+class BackboneAlone(Frozen):
+    """The section ``backbone`` of a recipe by itself."""
+
+    backbone: Backbone
 
 
 def recipe_names() -> list[str]:
@@ -63,6 +69,14 @@ def load_evaluations(name_or_path: str) -> tuple[Evaluation, ...]:
         ['drawn']
     """
     return parse_evaluations(_content(name_or_path), where=name_or_path)
+
+
+def load_backbone(path: Path) -> Backbone:
+    """The section ``backbone`` of a recipe, from a file that holds it alone. Errors as :func:`load_recipe`."""
+    try:
+        return BackboneAlone.model_validate(_content(str(path))).backbone
+    except ValidationError as error:
+        raise RecipeError(_explain(error), where=path) from None
 
 
 def parse_evaluations(content: dict[str, Any], *, where: object) -> tuple[Evaluation, ...]:

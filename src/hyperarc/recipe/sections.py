@@ -91,6 +91,8 @@ class ShardSampler(Frozen):
     """Faces nearly in the order in which they lie, for shards that are streamed from far away or from slow disks."""
 
     window: int = Field(8192, ge=1, description="faces among which each one is shuffled; shards come in random order")
+    parts: int = Field(1, ge=1, description="of a batch, each with shards of its own: as many as processes")
+    turns: int = Field(1, ge=1, description="steps in turn, each with shards of its own: as many as data.workers")
 
 
 class Sampler(Frozen):

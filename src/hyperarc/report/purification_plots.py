@@ -81,8 +81,8 @@ def detection_plot(
     figure, (axes,) = new_figure(5.6, 4.0)
     axes.plot(lost, found, color=BLUE, drawstyle="steps-post")
     axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1.0, linestyle=(0, (1, 3)))
-    ahead = {60.0, 65.0, 70.0, 75.0, 80.0, 85.0} - {limit_deg}
-    for degrees in sorted(ahead | {limit_deg}):
+    beside = {degrees for degrees in (60.0, 65.0, 70.0, 75.0, 80.0, 85.0) if abs(degrees - limit_deg) > 4}
+    for degrees in sorted(beside | {limit_deg}):
         place = max(int(np.searchsorted(-angles_deg, -degrees, side="right")) - 1, 0)
         taken = degrees == limit_deg
         axes.plot(lost[place], found[place], "o", color=VERMILLION if taken else BLUE, markersize=8 if taken else 4.5)

@@ -164,6 +164,9 @@ def recipe_digest(recipe: Recipe) -> str:
         del content["data"]["sampler"]  # nor of this
     elif recipe.data.sampler.shards is None:
         del content["data"]["sampler"]["shards"]
+    else:
+        chosen = content["data"]["sampler"]["shards"]
+        content["data"]["sampler"]["shards"] = {k: v for k, v in chosen.items() if k == "window" or v != 1}
     del content["data"]["augmentation"]["preset"]  # the sections say all
     if not recipe.data.augmentation.steps():
         del content["data"]["augmentation"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import torch
@@ -13,12 +14,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakIdKeyDictionary
 
-from hyperarc.artifact import build_backbone
-from hyperarc.heads.sweep import SweepSize, choose_precision, footprint
+from hyperarc.artifact import build_backbone, build_head
+from hyperarc.backbones import create_backbone
+from hyperarc.heads.sweep import Plan, choose_precision, held_bytes, resolve
 from hyperarc.recipe import Recipe
+from hyperarc.recipe.sections import Backbone
 
 _NUMBER = 4  # bytes: weights, gradients and states are fp32
 _LOOKED_AT = 64  # faces; what more of them hold is in proportion
+_FEW = 10_000  # people; a head of so many knows which sweep goes with its margin
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,7 @@ class Load:
         people: C.
         processes: among which faces and centers are dealt out.
         dtype: of the backbone under autocast.
-        device: "cpu" or "cuda"; decides the sweep's precision.
+        device: "cpu" or "cuda"; decides which sweep, its precision, and what allocators leave unused.
     """
 
     people: int
@@ -47,9 +51,9 @@ class Estimate:
         activations: the most that forward and backward of the backbone hold.
         centers: class centers with gradient and optimizer state, and what stands beside each class.
         sampled: copies of the centers that a step sweeps over, where it does not sweep over all.
-        sweep: blocks, exponentials and rows of the sweep; embeddings of all processes.
-        holes: what allocators and convolutions need beside the tensors, a quarter of the activations (measured on a
-            CPU: 14 % with iresnet18, 16 % with mbf, 38 % with iresnet_small).
+        sweep: what the sweep that this device would run holds, chunked or fused; embeddings of all processes.
+        holes: what allocators and convolutions need beside the tensors: a third of the activations, and three quarters
+            where the heap is kept on a CPU (measured there: 21 and 75 % with iresnet18, 28 and 44 % with mbf).
     """
 
     backbone: int
@@ -92,8 +96,8 @@ def estimate(recipe: Recipe, load: Load) -> Estimate:
         activations=activations,
         centers=centers,
         sampled=sampled,
-        sweep=_sweep_bytes(recipe, batch, swept, load.device),
-        holes=activations // 4,
+        sweep=_sweep_bytes(recipe, batch, swept, load),
+        holes=activations * 3 // 4 if recipe.training.keep_heap and load.device == "cpu" else activations // 3,
     )
 
 
@@ -120,30 +124,45 @@ def _center_bytes(recipe: Recipe, people: int, held: int, states: int) -> tuple[
     return centers, sampled, swept
 
 
-def _sweep_bytes(recipe: Recipe, batch: int, swept: int, device: str) -> int:
-    d, precision = recipe.backbone.embedding_dim, choose_precision(recipe.head.precision, device)
-    product, kept = precision.resolved(torch.float32)
-    size = SweepSize(
-        rows=batch,
-        classes=swept,
-        dim=d,
-        sub_centers=recipe.head.sub_centers,
-        memory_mb=recipe.head.memory_mb,
-        product_bytes=product.itemsize,
-        kept_bytes=kept.itemsize,
-        updates=recipe.optimizer.update_in_backward,
-    )
-    return footprint(size).total + 2 * batch * d * _NUMBER
+def sweep_of(recipe: Recipe, load: Load) -> tuple[str, Plan]:
+    """Which sweep a step of training runs, and what it is asked.
+
+    Example:
+        >>> from hyperarc.recipe import Data, DrawnData
+        >>> sweep_of(Recipe(name="mine", data=Data(drawn=DrawnData())), Load(1000))[0]
+        'chunked'
+    """
+    head = build_head(recipe, min(load.people, _FEW))
+    plan = head.plan(torch.zeros(2), torch.ones(2))
+    plan = replace(plan, precision=choose_precision(recipe.head.precision, load.device), foreign=load.processes > 1)
+    if recipe.optimizer.update_in_backward:
+        plan = replace(plan, update=lambda first, last, gradient: None)
+    return resolve(recipe.head.sweep, load.device, plan), plan
+
+
+def _sweep_bytes(recipe: Recipe, batch: int, swept: int, load: Load) -> int:
+    sweep, plan = sweep_of(recipe, load)
+    with torch.device("meta"):
+        rows = torch.empty(batch, recipe.backbone.embedding_dim)
+        weight = torch.empty(swept, recipe.head.sub_centers, recipe.backbone.embedding_dim)
+    return held_bytes(sweep, rows, weight, plan) + 2 * rows.numel() * _NUMBER
 
 
 def _activation_bytes(recipe: Recipe, batch: int, dtype: torch.dtype) -> int:
-    """The most that a step of the backbone holds beside weights and gradients.
+    """The most that a step of the backbone holds beside weights and gradients."""
+    rows = max(2, min(batch, _LOOKED_AT))
+    return _peak(recipe.backbone.model_dump_json(), rows, dtype) * batch // rows
+
+
+@cache
+def _peak(section: str, rows: int, dtype: torch.dtype) -> int:
+    """The same for so few faces, and the backbone of a recipe's section in JSON.
 
     Forward and backward are gone through with tensors that have shapes and no numbers.
     """
-    rows = max(2, min(batch, _LOOKED_AT))
+    chosen = Backbone.model_validate_json(section)
     with FakeTensorMode():
-        backbone = build_backbone(recipe).train()
+        backbone = create_backbone(chosen.name, embedding_dim=chosen.embedding_dim, **chosen.arguments).train()
         faces = torch.empty(rows, 3, 112, 112)
         for parameter in backbone.parameters():
             parameter.grad = torch.empty_like(parameter)
@@ -151,7 +170,7 @@ def _activation_bytes(recipe: Recipe, batch: int, dtype: torch.dtype) -> int:
             with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
                 embeddings = backbone(faces)
             embeddings.float().sum().backward()
-    peak: int = live.peak * batch // rows
+    peak: int = live.peak
     return peak
 
 
@@ -160,7 +179,7 @@ class _Live(TorchDispatchMode):
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.bytes = self.peak = 0
+        self.bytes, self.peak = 0, 0
         self._seen: Any = WeakIdKeyDictionary()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -186,6 +205,9 @@ class _Live(TorchDispatchMode):
 def relieved(recipe: Recipe, load: Load) -> Iterator[tuple[str, Recipe, Load]]:
     """Single changes that may lower what a process holds, with what they make of recipe and load, mildest first."""
     training, optimizer, head = recipe.training, recipe.optimizer, recipe.head
+    if training.keep_heap and load.device == "cpu":
+        changed_training = training.model_copy(update={"keep_heap": False})
+        yield "training.keep_heap=false", recipe.model_copy(update={"training": changed_training}), load
     if not optimizer.update_in_backward and optimizer.name == "sgd" and training.accumulate == 1:
         changed = optimizer.model_copy(update={"update_in_backward": True})
         yield "optimizer.update_in_backward=true", recipe.model_copy(update={"optimizer": changed}), load

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 import torch
 
 from hyperarc.errors import RecipeError
+from hyperarc.heads.sweep.precision import has_bf16
 from hyperarc.recipe import Training
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of malloc.h
@@ -52,7 +53,7 @@ def choose_hardware(training: Training, local_rank: int = 0) -> Hardware:
     torch.set_float32_matmul_precision(training.matmul)
     return Hardware(
         device=device,
-        dtype=dtype_for(training.precision, device),
+        dtype=choose_dtype(training.precision, device),
         threads=torch.get_num_threads(),
         name=torch.cuda.get_device_name() if device == "cuda" else torch.backends.cpu.get_cpu_capability(),
         huge_pages=os.environ.get("THP_MEM_ALLOC_ENABLE") == "1",
@@ -74,20 +75,19 @@ def keep_freed_memory() -> bool:
     return bool(mallopt(M_MMAP_MAX, 0)) and bool(mallopt(M_TRIM_THRESHOLD, 2**31 - 1))
 
 
-def dtype_for(precision: str, device: str) -> torch.dtype:
-    """What "auto", "fp32", "bf16" or "fp16" comes to on a "cpu" or on "cuda".
+def choose_dtype(precision: str, device: str) -> torch.dtype:
+    """The backbone's dtype under autocast that ``training.precision`` means on ``device``.
+
+    Errors: RecipeError for fp16 on a CPU.
 
     Example:
-        >>> dtype_for("fp32", "cpu")
-        torch.float32
+        >>> choose_dtype("bf16", "cpu")
+        torch.bfloat16
     """
     if precision == "fp16":
         if device != "cuda":
             raise RecipeError("fp16 is slower than fp32 on a CPU and overflows", mend="use precision: auto")
         return torch.float16
-    if precision == "bf16":
-        return torch.bfloat16
-    if precision == "fp32":
-        return torch.float32
-    fast = torch.cuda.is_bf16_supported() if device == "cuda" else torch.cpu._is_avx512_bf16_supported()
-    return torch.bfloat16 if fast else torch.float32
+    if precision == "auto":
+        return torch.bfloat16 if has_bf16(device) else torch.float32
+    return torch.bfloat16 if precision == "bf16" else torch.float32

@@ -149,6 +149,6 @@ def _digest(artifact: Artifact) -> str:
     for name in ("weights.safetensors", "contract.json", "head.safetensors"):
         path = artifact.path / name
         content.update(name.encode() + (path.read_bytes() if path.is_file() else b""))
-    if artifact.recipe is None:
+    if artifact.network is None:
         content.update((artifact.path / MODEL).read_bytes())
     return content.hexdigest()[:16]

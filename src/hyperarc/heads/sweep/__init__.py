@@ -5,7 +5,7 @@ the same on a GPU, in kernels. All take a :class:`~hyperarc.heads.sweep.plan.Pla
 :class:`~hyperarc.heads.sweep.plan.Swept`, and tests hold them equal in value and gradient.
 """
 
-from hyperarc.heads.sweep.choice import SWEEPS, Sweep, resolve
+from hyperarc.heads.sweep.choice import SWEEPS, Sweep, held_bytes, resolve
 from hyperarc.heads.sweep.chunked import chunked_sweep
 from hyperarc.heads.sweep.fused import fused_sweep
 from hyperarc.heads.sweep.memory import Footprint, SweepSize, footprint
@@ -29,6 +29,7 @@ __all__ = [
     "cosines",
     "footprint",
     "fused_sweep",
+    "held_bytes",
     "reference_sweep",
     "resolve",
 ]

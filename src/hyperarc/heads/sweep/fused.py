@@ -18,7 +18,6 @@ margin asks for are never left out.
 from __future__ import annotations
 
 import importlib.util
-import os
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
@@ -30,6 +29,7 @@ from torch import Tensor
 from hyperarc.errors import HyperArcError
 from hyperarc.heads.sweep.blocks import inverse_lengths
 from hyperarc.heads.sweep.chunked import chunked_sweep
+from hyperarc.heads.sweep.fused_memory import INTERPRETED, Cuts
 from hyperarc.heads.sweep.logits import target_cosine
 from hyperarc.heads.sweep.plan import Plan, Skipped, Swept
 from hyperarc.heads.sweep.sums import LOG2_E
@@ -82,7 +82,7 @@ def can_fuse(device: str) -> bool:
         False
     """
     there = importlib.util.find_spec("triton") is not None
-    return there and (device == "cuda" or os.environ.get("TRITON_INTERPRET") == "1")
+    return there and (device == "cuda" or INTERPRETED)
 
 
 def roundoff(product: torch.dtype) -> float:
@@ -103,7 +103,7 @@ class _Fused(torch.autograd.Function):
         product, _ = plan.precision.resolved(rows.dtype)
         batch = launch.Batch(rows.to(product).contiguous(), weight.contiguous(), inverse, labels, scale, plan)
         top = max(1, min(plan.top_k, len(weight) - (not plan.foreign)))
-        cuts = launch.Cuts.of(len(rows), weight, top, product, plan.memory_mb)
+        cuts = Cuts.of(len(rows), weight, top, product, plan.memory_mb)
         mass, near, near_class = launch.sum_negatives(batch, cuts.run, top)
         mass = mass.div_(LOG2_E)
         of_blocks = [part.logsumexp(dim=0) for part in mass.split(cuts.block // cuts.run)]

@@ -11,12 +11,10 @@ import triton
 from torch import Tensor
 
 import hyperarc.heads.sweep.fused_kernels as kernels
+from hyperarc.heads.sweep.fused_memory import INTERPRETED, PART, SHARE_ROWS
 from hyperarc.heads.sweep.plan import Plan
 from hyperarc.heads.sweep.sums import LOG2_E
 
-INTERPRETED = bool(kernels.INTERPRETED.value)
-RUN = 32 if INTERPRETED else 1024  # fewest classes of a run
-PART = 32 if INTERPRETED else 4096  # classes that one program adds up for the rows' gradient
 _ABOUT = ["rows_about", "DIM", "SUB", "PRECISION"]
 
 
@@ -35,26 +33,6 @@ _SHARES = _tuned(kernels.fill_shares, [one for one in _OF_COSINES if one[0] == 1
 _OF_GRADIENTS = [(64, 128, 128, 8, 3), (64, 128, 64, 4, 3), (64, 64, 128, 4, 3), (32, 128, 64, 4, 3)]
 _CENTERS = _tuned(kernels.move_centers, _OF_GRADIENTS, _ABOUT)
 _ROWS = _tuned(kernels.move_rows, [(c, r, d, w, s) for r, c, d, w, s in _OF_GRADIENTS], _ABOUT)
-SHARE_ROWS = 16 if INTERPRETED else 128  # rows of a tile of fill_shares, in every configuration
-
-
-@dataclass(frozen=True)
-class Cuts:
-    """Classes of a run, whose sum forward keeps while it works, and of a block, whose shares backward holds."""
-
-    run: int
-    block: int
-
-    @staticmethod
-    def of(rows: int, weight: Tensor, top: int, product: torch.dtype, memory_mb: float) -> Cuts:
-        """As large as half of ``memory_mb`` allows for the sums, and half for the shares; never less than a run."""
-        half, run = int(memory_mb * 2**19), RUN
-        classes, sub_centers = weight.shape[:2]
-        while run < classes and -(-classes // run) * rows * (4 + 24 * top) > half:  # values, classes, and to sort them
-            run *= 2
-        of_class = sub_centers * (rows * product.itemsize + 4 * -(-rows // SHARE_ROWS))
-        most = -(-classes // run)
-        return Cuts(run, run * max(1, min(most, half // (of_class * run))))
 
 
 @dataclass(frozen=True)

@@ -42,12 +42,14 @@ EXACT = Precision()
 def has_bf16(device: str) -> bool:
     """Whether ``device`` ("cpu", "cuda") multiplies bf16 natively: AMX or AVX512-BF16, or a GPU that does.
 
+    A GPU that is not here, for which memory is estimated, counts as one that does.
+
     Example:
         >>> has_bf16("cpu") in (True, False)
         True
     """
     if device == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+        return not torch.cuda.is_available() or bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from hyperarc.commands.invert_judgement import JUDGE, MODEL, Judged
 from hyperarc.commands.invert_targets import spread
@@ -83,7 +84,6 @@ def _faces(judged: Judged) -> Section:
     known = np.flatnonzero(np.isfinite(judged.judgements[judged.first][judged.side].own))
     if not len(known):
         return _alone(judged)
-    beside = [_row(judged, row) for row in known[spread(len(known), ROWS_SHOWN)].tolist()]
     left = "real faces of a person, none of which the search has seen"
     if judged.targets.photos is not None:
         left = "the photo, of which the search knew the embedding alone"
@@ -94,7 +94,20 @@ def _faces(judged: Judged) -> Section:
             f" Large numbers are cosines between the two under {_who(judged, judged.side)}, green from {threshold:.2f} "
             "on, where it takes faces for one person."
         )
+    if _in_pairs(judged):
+        return Section("Faces", text.replace("Large numbers", "Numbers"), image_strips=[_pairs(judged, known)])
+    beside = [_row(judged, row) for row in known[spread(len(known), ROWS_SHOWN)].tolist()]
     return Section("Faces", text, side_by_side=[FacesToFaces("Real and inverted", beside)])
+
+
+def _in_pairs(judged: Judged) -> bool:
+    """Whether one photo stands beside one inversion."""
+    return judged.targets.photos is not None and len(judged.found) == 1 == len(judged.found[judged.first].cosines)
+
+
+def _pairs(judged: Judged, known: npt.NDArray[np.int64]) -> Strip:
+    rows = known[spread(len(known), PAIRS_SHOWN)].tolist()
+    return Strip("Real and inverted", [_tile(judged, row) for row in rows])
 
 
 def _alone(judged: Judged) -> Section:
@@ -143,7 +156,9 @@ def _hills(judged: Judged) -> list[Section]:
             panels.append(CosinePanel(_title(judged, name), one.same, one.other, one.real_same, one.real_other))
     if not panels:
         return []
-    caption = f"Under {_who(judged, judged.side)}. Where the blue hills meet, an inverted face is as good as a photo."
+    caption = f"Under {_who(judged, judged.side)}."
+    if any(len(np.ravel(panel.real_same)) for panel in panels):
+        caption += " Where the blue hills meet, an inverted face is as good as a photo."
     return [Section("How alike", figures=[Plot(cosine_hills(panels), caption, wide=True)])]
 
 
@@ -202,13 +217,12 @@ def _more(judged: Judged) -> list[Section]:
     """Many more, and those that are least alike."""
     own = judged.judgements[judged.first][judged.side].own
     known = np.flatnonzero(np.isfinite(own))
-    if len(known) <= ROWS_SHOWN:
-        return []
-    shown = {"Real and inverted": known[spread(len(known), PAIRS_SHOWN)]}
+    strips = [_pairs(judged, known)] if len(known) > ROWS_SHOWN and not _in_pairs(judged) else []
     if len(known) >= 2 * WORST_SHOWN:
-        shown["Least alike"] = known[np.argsort(own[known], kind="stable")][:WORST_SHOWN]
-    strips = [Strip(name, [_tile(judged, row) for row in rows.tolist()]) for name, rows in shown.items()]
-    return [Section("More faces", f"Cosines under {_who(judged, judged.side)}.", image_strips=strips)]
+        worst = known[np.argsort(own[known], kind="stable")][:WORST_SHOWN].tolist()
+        strips.append(Strip("Least alike", [_tile(judged, row) for row in worst]))
+    text = f"Cosines under {_who(judged, judged.side)}."
+    return [Section("More faces", text, image_strips=strips)] if strips else []
 
 
 def _conditions(facts: Mapping[str, Any]) -> Section:

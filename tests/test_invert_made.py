@@ -262,7 +262,7 @@ def test_a_set_of_new_people(run: Any, artifact: Path, tmp_path: Path) -> None:
     assert "keeps 20.0° from the centers of all 4 people" in (out / "report.html").read_text(encoding="utf-8")
     # an ordinary set: a recipe trains on it, as on the folder alone
     for path in (out / "faces.parquet", out / "faces"):
-        recipe = load_recipe("demo", ["data.drawn=null", f"data.sources=[{{path: {path}}}]"])
+        recipe = load_recipe("demo", ["data.drawn=null", "data.noise={}", f"data.sources=[{{path: {path}}}]"])
         assert open_training_set(recipe.data).manifest.num_people == 2
 
 

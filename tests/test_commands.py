@@ -310,6 +310,7 @@ def test_demo(run: Any, tmp_path: Path) -> None:
     assert told["purified"]["detection"]["wrong"] == round(0.3 * told["purified"]["faces"])
     page = (folder / "report.html").read_text(encoding="utf-8")
     assert "Wrong names found" in page
+    assert "Back to faces" in page
     assert (folder / "purified" / "report.html").exists()
     assert told["report"] == str(folder / "report.html")
     assert_self_contained(folder / "report.html")

@@ -582,6 +582,20 @@ def test_photos_and_embeddings(run: Any, artifacts: tuple[Path, Path], tmp_path:
     assert "expected faces of the people to be inverted, such as 'person000000'" in told
 
 
+def test_some_people_have_real_faces(run: Any, artifacts: tuple[Path, Path], tmp_path: Path) -> None:
+    real = photos_at(tmp_path / "real", "person000001/1.png", "person000001/2.png", "stranger/1.png")
+    words = ["invert", artifacts[0], "--classes", "0-1", "--iterations", 1, "--real", real, "--run", tmp_path / "out"]
+    done = run(*words)
+    assert done.code == 0, done.err
+    assert "1 of 2 people have no face in real" in done.err
+    with open(tmp_path / "out" / "inversions.csv", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["model_to_real"] != "" for row in rows] == [False, True]
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "none of which the search has seen" in page
+    assert page.count('<div class="versus">') == 1
+
+
 def test_folders_of_others_are_not_written_over(run: Any, artifacts: tuple[Path, Path], tmp_path: Path) -> None:
     photos_at(tmp_path / "mine", "faces/ann/1.png")
     words = ["invert", artifacts[0], "--classes", "0", "--iterations", 1, "--run", tmp_path / "mine"]

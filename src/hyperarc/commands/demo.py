@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import nn
 
+from hyperarc.commands.demo_inversion import invert_people
 from hyperarc.commands.judgement import judge
 from hyperarc.commands.purified import Outcome
 from hyperarc.commands.purify import FILES, Purification, purify
@@ -38,8 +39,8 @@ class Demo:
 def demo(folder: Path, overrides: Sequence[str], show: Show) -> Demo:
     """Draw people, a part under wrong names; train ArcFace and norm-softmax on all, purify, train ArcFace on the rest.
 
-    All models, and raw pixels, are judged on new people. A demo that was stopped goes on where it was; a finished one
-    is judged and reported again.
+    In the end that model is turned around, from class centers back to faces. All models, and raw pixels, are judged on
+    new people. A demo that was stopped goes on where it was; a finished one is judged and reported again.
     """
     started = time.monotonic()
     recipe = load_recipe("demo", overrides)
@@ -60,7 +61,8 @@ def demo(folder: Path, overrides: Sequence[str], show: Show) -> Demo:
     centers, purified = outcome.runs.values()
     runs = {f"{recipe.head.margin}, purified": purified, f"{recipe.head.margin}, sub-centers": centers, **noisy}
     pixels = judge(_pixels(), recipe.evaluation[0], show).result
-    page = report_runs("HyperArc demo", _text(outcome, pixels), runs, folder / "report.html", _noise(outcome))
+    more = [_noise(outcome), invert_people(purified, folder / "inverted", show)]
+    page = report_runs("HyperArc demo", _text(outcome, pixels), runs, folder / "report.html", more)
     results = {name: run.judgements[0].result for name, run in runs.items()} | {"raw pixels": pixels}
     reached = {name: result.numbers[0].value for name, result in results.items()}
     seconds = time.monotonic() - started
@@ -97,11 +99,11 @@ def _text(outcome: Outcome, pixels: Result) -> str:
     )
 
 
-def _noise(outcome: Outcome) -> list[Section]:
+def _noise(outcome: Outcome) -> Section:
     """How the wrong names were found; the page of the purification has everybody."""
     section = angles_section(outcome.purified)
     text = f"{section.text} Everybody, faces kept beside faces dropped: purified/{FILES['report']}."
-    return [replace(section, title="Wrong names found", text=text)]
+    return replace(section, title="Wrong names found", text=text)
 
 
 def _pixels() -> Encoder:

@@ -30,8 +30,6 @@ from hyperarc.report.style import percent
 
 ROWS_SHOWN, PAIRS_SHOWN, WORST_SHOWN = 8, 48, 12
 _A_SIDE = 5  # faces
-
-
 KINDS = {
     "classes": "class centers",
     "photos": "embeddings of photos",
@@ -82,10 +80,10 @@ def _beside(told: Mapping[str, Any]) -> str:
 
 
 def _faces(judged: Judged) -> Section:
-    rows = spread(len(judged.targets), ROWS_SHOWN).tolist()
-    beside = [_row(judged, row) for row in rows]
-    if not all(one.left for one in beside):
+    known = np.flatnonzero(np.isfinite(judged.judgements[judged.first][judged.side].own))
+    if not len(known):
         return _alone(judged)
+    beside = [_row(judged, row) for row in known[spread(len(known), ROWS_SHOWN)].tolist()]
     left = "real faces of a person, none of which the search has seen"
     if judged.targets.photos is not None:
         left = "the photo, of which the search knew the embedding alone"
@@ -173,7 +171,7 @@ def _table(judged: Judged, side: str) -> Table:
         top = best(known) if best is not None and len(known) > 1 else None
         cells = [v if v is None else Value(write(v), tone="best" if v == top else "plain") for v in values]
         if known:
-            rows.append([what, None if real is None else Value(write(real)), *cells])
+            rows.append([what, Value("–" if real is None else write(real)), *cells])
 
     to = "the photo" if judged.targets.photos is not None else "real faces of the person"
     add(f"cosine to {to}", first["cosine_real_same"], [told[n]["cosine_to_real_faces"] for n in names], max, _short)

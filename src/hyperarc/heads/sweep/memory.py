@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 WORKING_MB = 4.0  # at most: what fits the caches is worked on fastest, and the rest of the memory is for keeping
+ALIGNED = 32  # classes: rows of a block then begin where cache lines do, and products are up to a seventh faster
 _MIB = 2**20
 
 
@@ -74,7 +75,8 @@ def footprint(size: SweepSize) -> Footprint:
     # where a class takes more room, blocks of few classes would make for slow products
     most = WORKING_MB * (2 if size.sub_centers > 1 or size.maps_negatives else 1)
     room = max(0, min((allowed - fixed) // 2, int(most * _MIB)))
-    width = min(size.classes, max(1, room // per_class))
+    width = max(1, room // per_class)
+    width = min(size.classes, width if width < ALIGNED else width - width % ALIGNED)
     kept_block = width * size.rows * (size.kept_bytes + (size.sub_centers > 1))
     blocks = -(-size.classes // width)
     kept_blocks = min(blocks, max(0, allowed - fixed - width * per_class) // kept_block)

@@ -108,7 +108,8 @@ def assert_self_contained(page: Path) -> None:
 
 def test_train_leaves_a_whole_run(trained: Path) -> None:
     names = sorted(p.name for p in trained.iterdir())
-    assert names == ["artifact", "checkpoints", "log.jsonl", "manifest.parquet", "recipe.yaml", "report.html"]
+    files = ["log.jsonl", "manifest.parquet", "recipe.yaml", "report.html", "truth.parquet"]
+    assert names == ["artifact", "checkpoints", *files]
     assert [row["step"] for row in read_log(trained / "log.jsonl")] == list(range(6))
     assert len(read_manifest(trained / "manifest.parquet")) == 48
     assert_self_contained(trained / "report.html")

@@ -170,6 +170,8 @@ def test_faces_of_folders_get_noise_and_keep_it_through_a_manifest(tmp_path: Pat
 def test_checkpoints_made_before_there_was_noise_go_on() -> None:
     from hyperarc.recipe.file import load_recipe
 
-    assert recipe_digest(load_recipe("demo")) == "311d91f12b4d9fd2"
-    assert recipe_digest(load_recipe("demo", ["data.noise.flips=0.1"])) != "311d91f12b4d9fd2"
-    assert recipe_digest(load_recipe("demo", ["data.manifest=faces.parquet"])) == "311d91f12b4d9fd2"
+    before = ["data.noise={}", "data.drawn.people=400", "data.drawn.faces_per_person=12"]  # the demo as it was then
+    before += ["head.arguments={scale: 32, margin: 0.3}"]
+    assert recipe_digest(load_recipe("demo", before)) == "311d91f12b4d9fd2"
+    assert recipe_digest(load_recipe("demo", [*before, "data.noise.flips=0.1"])) != "311d91f12b4d9fd2"
+    assert recipe_digest(load_recipe("demo", [*before, "data.manifest=faces.parquet"])) == "311d91f12b4d9fd2"

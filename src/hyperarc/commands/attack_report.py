@@ -24,9 +24,9 @@ _STATEMENT = (
     "the person. Encrypted where it lies it gives a thief nothing at all, as long as the key is safe; but it has to be "
     "decrypted before it is compared.\n\n"
     "A keyed rotation changes no comparison, and leaves nothing to invert as long as the key is secret. With the key "
-    "it is undone, and the first line holds again; so it does with known pairs of plain and stored templates, of which as "
-    "many as templates have values tell everything and fewer already much. Signs, fewer values and noise have no key: "
-    "what they take from the attacker they take from verification too.\n\n"
+    "it is undone, and the first line holds again; so it does with known pairs of plain and stored templates, of "
+    "which as many as templates have values tell everything and fewer already much. Signs, fewer values and noise have "
+    "no key: what they take from the attacker they take from verification too.\n\n"
     "Links: the share of genuine pairs of two databases, each stored in this way with a key of its own where there is "
     "one, that are accepted at the same rate. ISO/IEC 24745 asks that it be as low as that rate (unlinkability)."
 )

@@ -258,11 +258,27 @@ def test_unknown_names_list_the_nearest() -> None:
 
 @pytest.mark.parametrize(
     "args",
-    [{"embedding_dim": 0}, {"embedding_dim": "512"}, {"input_size": 8}, {"dropout": 1.0}, {"dropout": -0.1}],
+    [
+        {"embedding_dim": 0},
+        {"embedding_dim": "512"},
+        {"input_size": 8},
+        {"dropout": 1.0},
+        {"dropout": -0.1},
+        {"stem_stride": 3},
+    ],
 )
 def test_values_that_cannot_be_used(args: dict[str, Any]) -> None:
     with pytest.raises(HyperArcError, match="expected"):
         create_backbone("iresnet_tiny", **args)
+
+
+@pytest.mark.parametrize(("stride", "side"), [(1, 7), (2, 4), (4, 2)])
+def test_stem_stride(stride: int, side: int) -> None:
+    backbone = create_backbone("iresnet_tiny", 8, stem_stride=stride).eval()
+    assert backbone.get_submodule("fc").in_features == 128 * side * side
+    assert backbone(torch.zeros(2, 3, 112, 112)).shape == (2, 8)
+    usual = create_backbone("iresnet_tiny", 8).state_dict()
+    assert (stride == 2) == all(usual[name].shape == t.shape for name, t in backbone.state_dict().items())
 
 
 def test_names() -> None:

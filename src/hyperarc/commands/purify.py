@@ -228,7 +228,7 @@ def _purified(subject: _Subject, asked: Purification, decisions: Decisions, run:
 
 def _why(asked: Purification, valley: Valley | None) -> str:
     if valley is not None:
-        return f"valley {valley.why}" if valley.found else valley.why
+        return valley.why
     return "the paper's angle" if asked.angle_deg == ANGLE_DEG else "the angle given"
 
 

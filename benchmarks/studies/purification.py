@@ -18,6 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from hyperarc.commands.purified import Purified
 from hyperarc.commands.purify import ANGLES, Purification, purify
 from hyperarc.commands.show import Show
 from hyperarc.commands.train import Start, train
@@ -117,10 +120,19 @@ def dropped_and_trained(cell: Cell, *models: str) -> dict[str, Any]:
         assert outcome is not None
         told = outcome.facts
         key = "auto" if angle is None else f"{angle:g}"
-        detection[key] = {"angle_deg": told["angle_deg"], **(told["detection"] or {})}
+        detection[key] = {"angle_deg": told["angle_deg"], **(told["detection"] or {}), **by_degree(outcome.purified)}
     assert (folder / ANGLES).exists()
     again = trained(cell, on_rest(cell, folder / "faces.parquet"), f"{last}_k1")
     return again | {"detection": detection}
+
+
+def by_degree(purified: Purified) -> dict[str, list[int]]:
+    """Clean and noisy faces by whole degrees from the dominant center."""
+    if purified.truth is None:
+        return {}
+    degrees = np.rint(np.degrees(purified.faces.polled.angles)).astype(np.int64)
+    kinds = {"clean": degrees[~purified.truth], "noisy": degrees[purified.truth]}
+    return {name: np.bincount(faces, minlength=181).tolist() for name, faces in kinds.items()}
 
 
 def on_rest(cell: Cell, manifest: Path) -> Recipe:

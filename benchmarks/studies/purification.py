@@ -17,8 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from study import StoppedError, table, trained, write_results
 
+from hyperarc.commands.purified import Purified
 from hyperarc.commands.purify import ANGLES, Purification, purify
 from hyperarc.commands.show import Show
 from hyperarc.data.manifest import read_manifest
@@ -33,10 +35,12 @@ METHODS = {
     "k3": "K = 3",
     "k1_k1": "K = 1, dropped, K = 1",
     "k3_k1": "K = 3, dropped, K = 1",
+    "k3_k1_k1": "K = 3, dropped, K = 1, dropped again, K = 1",
     "filter": "K = 1, inter-class filter 0.4",
     "pfc_filter": "Partial FC 0.1, inter-class filter 0.4",
     "trimming": "K = 1, small-loss trimming",
 }
+LOOKS = {"k1_k1": "K = 1", "k3_k1": "K = 3", "k3_k1_k1": "K = 3, then K = 1"}  # whose centers dropped faces
 SMOKE = [
     "data.drawn={people: 12, faces_per_person: 6}",
     "schedule={kind: cosine, epochs: 1}",
@@ -70,6 +74,7 @@ def run_method(cell: Cell, method: str) -> dict[str, Any]:
         "k3": lambda: run_of(cell, cell.with_head(sub_centers=3), "k3"),
         "k1_k1": lambda: dropped_and_trained(cell, "k1"),
         "k3_k1": lambda: dropped_and_trained(cell, "k3"),
+        "k3_k1_k1": lambda: dropped_and_trained(cell, "k3", "k3_k1"),
         "filter": lambda: run_of(cell, cell.with_head(arguments=filtered), method),
         "pfc_filter": lambda: run_of(cell, cell.with_head(arguments=filtered, sample_rate=0.1), method),
         "trimming": lambda: run_of(cell, cell.with_head(trimming=trimming_of(cell)), method),
@@ -82,21 +87,37 @@ def run_of(cell: Cell, recipe: Recipe, name: str) -> dict[str, Any]:
     return trained(recipe.model_copy(update={"name": name}), cell.folder / name, cell.show)
 
 
-def dropped_and_trained(cell: Cell, first: str) -> dict[str, Any]:
-    """Drop by the sub-centers of the first model, at 75 degrees and at the valley; train anew on what is kept."""
+def dropped_and_trained(cell: Cell, *models: str) -> dict[str, Any]:
+    """Drop by a model's centers and train anew on what is kept; by a second model, look at all faces again.
+
+    What is found is told at 75 degrees and at the valley; the angle asked for leaves the marks.
+    """
+    first, last = models[0], models[-1]
     run_of(cell, cell.recipe if first == "k1" else cell.with_head(sub_centers=3), first)
-    folder = cell.folder / f"purify-{first}"
+    if len(models) > 1:
+        dropped_and_trained(cell, *models[:-1])
+    folder = cell.folder / f"purify-{last}"
     detection = {}
-    for angle in (75.0, None, cell.angle_deg):  # the last one leaves its marks
-        asked = Purification(angle_deg=angle)
-        outcome = purify(str(cell.folder / first / "artifact"), [], asked, folder, cell.show)
+    for angle in (75.0, None, cell.angle_deg):
+        truth = None if last == first else cell.folder / first / "truth.parquet"
+        asked = Purification(angle_deg=angle, again=last != first, truth=truth)
+        outcome = purify(str(cell.folder / last / "artifact"), [], asked, folder, cell.show)
         assert outcome is not None
         told = outcome.facts
         key = "auto" if angle is None else f"{angle:g}"
-        detection[key] = {"angle_deg": told["angle_deg"], **(told["detection"] or {})}
+        detection[key] = {"angle_deg": told["angle_deg"], **(told["detection"] or {}), **by_degree(outcome.purified)}
     assert (folder / ANGLES).exists()
-    again = run_of(cell, on_rest(cell, folder / "faces.parquet"), f"{first}_k1")
+    again = run_of(cell, on_rest(cell, folder / "faces.parquet"), f"{last}_k1")
     return again | {"detection": detection}
+
+
+def by_degree(purified: Purified) -> dict[str, list[int]]:
+    """Clean and noisy faces by whole degrees from the dominant center."""
+    if purified.truth is None:
+        return {}
+    degrees = np.rint(np.degrees(purified.faces.polled.angles)).astype(np.int64)
+    kinds = {"clean": degrees[~purified.truth], "noisy": degrees[purified.truth]}
+    return {name: np.bincount(faces, minlength=181).tolist() for name, faces in kinds.items()}
 
 
 def on_rest(cell: Cell, manifest: Path) -> Recipe:
@@ -149,21 +170,20 @@ def tables(results: Sequence[dict[str, Any]]) -> str:
     results = sorted(results, key=lambda one: one["rate"])  # columns rise; methods keep their order
     for protocol in dict.fromkeys(name for one in results for name in one["reached"]):
         for number in list(results[0]["reached"][protocol])[:3]:
-            rows = [
-                (METHODS[one["method"]], _noise(one), 100 * one["reached"][protocol][number]) for one in results
-            ]
+            rows = [(METHODS[one["method"]], noise(one), 100 * one["reached"][protocol][number]) for one in results]
             lines += table(f"{protocol}, {number}, %; mean over seeds, half the range behind", "Method", rows)
     every = [(one, key, told) for one in results for key, told in one.get("detection", {}).items()]
     found = [one for one in every if one[2].get("auc") is not None]
     for what, scale in (("precision", 100), ("recall", 100), ("auc", 100), ("angle_deg", 1)):
-        names = [f"{METHODS[one['method']].split(',')[0]}, {key}" for one, key, _ in found]
+        names = [f"{LOOKS[one['method']]}, {key}" for one, key, _ in found]
         values = [scale * (told[what] or 0.0) for _, _, told in found]
-        rows = [(name, _noise(one), value) for name, (one, _, _), value in zip(names, found, values, strict=True)]
+        rows = [(name, noise(one), value) for name, (one, _, _), value in zip(names, found, values, strict=True)]
         lines += table(f"Noise found: {what}", "By", rows) if rows else []
     return "\n".join(lines) + "\n"
 
 
-def _noise(one: dict[str, Any]) -> str:
+def noise(one: dict[str, Any]) -> str:
+    """The column of a run."""
     return f"{100 * one['rate']:g} % noise"
 
 
@@ -177,7 +197,7 @@ def arguments(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--strangers", type=float, default=0.5, help="share of the noise that is strangers")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
-    parser.add_argument("--angle", type=lambda text: None if text == "auto" else float(text), default=75.0)
+    parser.add_argument("--angle", type=lambda text: None if text == "auto" else float(text), default=None)
     parser.add_argument("--smoke", action="store_true", help="a dozen people, one epoch: shows that all of it runs")
     parser.add_argument("--quiet", action="store_true")
     return parser.parse_args(words)

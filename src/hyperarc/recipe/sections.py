@@ -169,7 +169,7 @@ class Optimizer(Frozen):
     nesterov: bool = Field(False, description="Nesterov momentum (SGD)")
     weight_decay: float = Field(5e-4, ge=0)
     decay_norms: bool = Field(True, description="decay biases, norms and PReLU slopes too, as arcface_torch does")
-    backbone_lr_factor: float = Field(1.0, ge=0, description="below 1 to fine-tune")
+    backbone_lr_factor: float = Field(1.0, ge=0, description="below 1 to fine-tune; at 0 only the head learns")
     clip_norm: float = Field(5.0, gt=0, description="gradient norm limit of the backbone, and of the head apart")
     update_in_backward: bool = Field(
         False, description="SGD: centers move while the sweep goes back, without a whole gradient and without clip_norm"

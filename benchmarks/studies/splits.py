@@ -1,6 +1,6 @@
 """Losses made for rare people and for poor pictures, each on such faces: do they do what their papers say?
 
-    nohup python benchmarks/studies/splits.py --out runs/splits-study --figure docs/figures/splits.svg &
+    nohup python benchmarks/studies/splits.py --out runs/splits-study --figure runs/splits-study/splits.svg &
 
 Two training sets of drawn faces: one in which a few people have most of the faces, and one of which half went through a
 bad camera. Every method gets the same faces, steps and scale; margins are six tenths of the papers', as 16 in place of
@@ -81,7 +81,13 @@ SPLITS = {
         ("data.drawn.tail_exponent=1.0",),
         LONG_TAIL,
         measure_tail,
-        {"head": "rank 1, head", "middle": "rank 1, middle", "tail": "rank 1, tail"},
+        {
+            "head": "rank 1, head",
+            "middle": "rank 1, middle",
+            "tail": "rank 1, tail",
+            "swept": "people swept",
+            "margin_by_faces": "margin and faces, correlation",
+        },
     ),
     "low_quality": Split(
         ("data.drawn.low_quality=0.5",),
@@ -89,8 +95,8 @@ SPLITS = {
         measure_quality,
         {
             "shorter": "norm shorter where poor",
-            "by_resolution": "norm, with resolution",
-            "by_sharpness": "norm, with sharpness",
+            "by_resolution": "norm and resolution, correlation",
+            "by_sharpness": "norm and sharpness, correlation",
         },
     ),
 }
@@ -138,14 +144,16 @@ def cells_of(options: argparse.Namespace) -> list[Cell]:
 
 
 def tables(results: Sequence[dict[str, Any]]) -> str:
-    """Markdown: accuracy by split and method, what was measured besides, and what was gained, seed by seed."""
+    """Markdown: accuracy by split and method, what was measured besides, and what was gained, seed by seed; all in
+    percent, rank correlations too.
+    """
     lines: list[str] = []
     for split, about in SPLITS.items():
         rows: list[tuple[str, str, float]] = []
         of_seed = {(one["method"], one["seed"]): numbers_of(one) for one in results if one["split"] == split}
         for (method, _), numbers in of_seed.items():
             rows += [(about.methods[method].label, *number) for number in numbers.items()]
-        lines += table(f"{split}: mean over seeds, half the range behind", "Method", rows) if rows else []
+        lines += table(f"{split}, %: mean over seeds, half the range behind", "Method", rows) if rows else []
         rows = [
             (f"{about.methods[method].label}, against {about.methods[other].label}", name, value - others[name])
             for (method, seed), numbers in of_seed.items()
@@ -153,7 +161,7 @@ def tables(results: Sequence[dict[str, Any]]) -> str:
             for name, value in numbers.items()
             if name in others
         ]
-        lines += table(f"{split}: gained, seed by seed", "Method", rows) if rows else []
+        lines += table(f"{split}, %: gained, seed by seed", "Method", rows) if rows else []
     return "\n".join(lines) + "\n"
 
 

@@ -23,6 +23,7 @@ class DrawnData(Frozen):
     faces_per_person: int = Field(24, ge=1, description="mean faces of a person")
     seed: int = Field(0, ge=0, description="another seed draws other people")
     tail_exponent: float = Field(0.0, ge=0, description="0 for equal class sizes, larger for a longer tail")
+    low_quality: float = Field(0.0, ge=0, le=1, description="share of faces blurred, small and compressed")
 
 
 class SourceData(Frozen):

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from hyperarc.errors import DataError
 from hyperarc.purification.detection import detection_curve, judge_detection
+from hyperarc.purification.halves import cut_in_halves
 from hyperarc.purification.mixture import fit_mixture
 from hyperarc.purification.proposals import Proposal, propose
 from hyperarc.purification.sub_centers import Poll, alikeness, poll
@@ -255,6 +256,42 @@ def test_parts_of_people_are_split_off_or_moved_and_one_person_under_two_labels_
     assert found.listed[0].chosen(polled, of_3, ANGLE).tolist() == of_3[:8].tolist()
     by_hand = propose(polled, labels, ANGLE, cosine=0.999, fewest=8)
     assert [(one.kind, one.person) for one in by_hand.listed] == [("split", 3)]
+
+
+def test_two_people_at_one_center_are_cut_in_two() -> None:
+    vectors, labels, centers = world()
+    random = np.random.default_rng(2)
+    own = np.flatnonzero(labels == 7)
+    daughter = unit(centers[7, 0] * 0.35 + unit(random.normal(size=centers.shape[2])) * 0.94)
+    vectors[own[:8]] = about(np.tile(daughter, (8, 1)), random, 0.2)
+    vectors[own[8:]] = about(centers[[7] * (len(own) - 8), 0], random, 0.2)
+    centers[7] = unit(daughter + centers[7, 0])  # between the two, and both sub-centers there
+    polled = poll(vectors, labels, centers)
+    assert polled.kept(ANGLE)[own].all()
+    (found,) = propose(polled, labels, ANGLE).listed
+    assert (found.kind, found.person, found.other, found.sub_center, found.faces) == ("split", 7, -1, -2, 8)
+    assert found.chosen(polled, own, ANGLE).tolist() == own[:8].tolist()
+    assert found.cosine < 0.5
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 10_000), st.integers(5, 14), st.integers(5, 14))
+def test_halves_are_the_better_of_all_cuts_tried(seed: int, first: int, second: int) -> None:
+    random = np.random.default_rng(seed)
+    means = unit(random.normal(size=(2, 16)))
+    faces = unit(np.repeat(means, (first, second), axis=0) + 0.05 * random.normal(size=(first + second, 16)))
+    copies = np.zeros(len(faces), bool)
+    halves = cut_in_halves(faces, np.zeros(len(faces), int), 1, copies, 5)
+    truth = np.arange(len(faces)) >= first
+    assert (halves.second == truth).all() or (halves.second == ~truth).all()
+    assert halves.counts.tolist() == [min(first, second)]
+    sums = np.stack([faces[truth].sum(0), faces[~truth].sum(0)])
+    np.testing.assert_allclose(halves.cosines[0], unit(sums)[0] @ unit(sums)[1], rtol=1e-5)
+    pairs = faces[halves.second] @ faces[halves.second].T
+    size = int(halves.second.sum())
+    np.testing.assert_allclose(halves.alike[0], (pairs.sum() - size) / (size * (size - 1)), rtol=1e-5)
+    copied = cut_in_halves(faces, np.zeros(len(faces), int), 1, np.arange(len(faces)) % 2 == 1, 5)
+    assert copied.counts[0] <= (len(faces) + 1) // 2 // 2
 
 
 def test_a_chain_of_people_is_merged_to_its_ends_only() -> None:

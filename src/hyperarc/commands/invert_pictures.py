@@ -15,7 +15,8 @@ from hyperarc.commands.invert_judgement import Judged
 from hyperarc.commands.invert_search import How, read_frames
 from hyperarc.commands.invert_sphere import BETWEEN, MadeTargets
 from hyperarc.commands.invert_targets import spread
-from hyperarc.commands.polling import PolledFaces, Polling, labels_by_name, poll_faces
+from hyperarc.commands.people import labels_by_name
+from hyperarc.commands.polling import PolledFaces, Polling, poll_faces
 from hyperarc.commands.show import Show
 from hyperarc.errors import DataError
 from hyperarc.faces.image import Pixels

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from hyperarc.artifact import Artifact
 from hyperarc.commands.invert_sphere import BETWEEN
 from hyperarc.commands.invert_targets import Targets, embed_rows, spread
-from hyperarc.commands.polling import labels_by_name
+from hyperarc.commands.people import labels_by_name
 from hyperarc.commands.show import Show
 from hyperarc.data.drawn.source import drawn_source
 from hyperarc.data.face_set import FaceSet, open_faces

@@ -105,3 +105,17 @@ def _batches(
             read += batch.rows.tolist()
             if len(batch.rows):
                 yield batch.crops
+
+
+def labels_by_name(faces: FaceSet, people: tuple[str, ...]) -> npt.NDArray[np.int64]:
+    """Whose center belongs to each face, by name, or by ``source/name`` as in a set of several sources; else -1."""
+    known = {name: label for label, name in enumerate(people)}
+    column, sources = faces.manifest.table["person"].chunk(0), faces.manifest.table["source"].chunk(0)
+    names, codes = column.dictionary.to_pylist(), column.indices.to_numpy()
+    own, places = sources.dictionary.to_pylist(), sources.indices.to_numpy()
+    table = np.full((len(own), len(names)), -1, np.int64)
+    distinct = np.unique(places.astype(np.int64) * len(names) + codes)
+    for place, code in (divmod(pair, len(names)) for pair in distinct.tolist()):
+        name = " ".join(names[code].split())  # as people.txt has it
+        table[place, code] = known.get(name, known.get(f"{own[place]}/{name}", -1))
+    return np.asarray(table[places, codes])

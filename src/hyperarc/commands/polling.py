@@ -1,7 +1,7 @@
 """Every face of a set embedded once and polled, person by person, in parts that survive a kill.
 
-Embeddings live as long as their part. What stays is 22 bytes of each face (row, label, sub-center voted for, the angles
-to it and to the dominant one, whether the face is a copy), and of each person K votes and K sums of embeddings.
+Embeddings live as long as their part. What stays is 23 bytes of each face (row, label, sub-center voted for, the angles
+to it and to the dominant one, whether it is a copy, its half), and of each person K votes and K sums of embeddings.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 
 from hyperarc.artifact import Artifact
 from hyperarc.commands.aligned import warn_unaligned
-from hyperarc.commands.people import PART, whole_people
+from hyperarc.commands.people import PART, labels_by_name, whole_people
 from hyperarc.commands.show import Show
 from hyperarc.data.checks.copies import superfluous
 from hyperarc.data.checks.measures import crop_of, small_of, thumbnails
@@ -34,11 +34,14 @@ from hyperarc.data.findings import Finding, finding
 from hyperarc.encoder import Encoder
 from hyperarc.errors import DataError, HyperArcError
 from hyperarc.files import flush
+from hyperarc.purification.halves import Halves
 from hyperarc.purification.sub_centers import Poll, poll
 from hyperarc.unfinished import Unfinished, continue_work
 
 _FACES, _PEOPLE, _PLAN = "faces.parquet", "people.npz", "plan.json"
 _TELLING = ("contract", "centers", "faces", "files")  # what a finished poll must have in common with the one asked for
+_HALVES = {"half_counts": np.int64, "half_cosines": np.float32, "half_alike": np.float32}
+_OF_PEOPLE = {"votes": np.int64, "sums": np.float32, **_HALVES}  # numbers of each person
 _SCHEMA = pa.schema(
     [
         ("source", pa.string()),
@@ -50,6 +53,7 @@ _SCHEMA = pa.schema(
         ("angle_deg", pa.float32()),
         ("own_angle_deg", pa.float32()),
         ("copy", pa.bool_()),
+        ("second_half", pa.bool_()),
     ]
 )
 Arrays = dict[str, npt.NDArray[Any]]
@@ -153,23 +157,11 @@ def poll_faces(artifact: Artifact, faces: FaceSet, folder: Path, polling: Pollin
         finding("people whom the artifact does not know, not looked at", strangers),
     ]
     rows = np.flatnonzero(faces.manifest.keep)[read["row"]]
-    polled = Poll(**{name: read[name] for name in ("votes", "sums", "sub_centers", "angles", "own_angles")})
+    halves = Halves(*(read[name] for name in ("second_half", *_HALVES)))
+    numbers = {name: read[name] for name in ("votes", "sums", "sub_centers", "angles", "own_angles")}
+    polled = Poll(**numbers, halves=halves)
     found = tuple(one for one in told if one.count)
     return PolledFaces(people, rows, read["label"], polled, read["copy"], found)
-
-
-def labels_by_name(faces: FaceSet, people: tuple[str, ...]) -> npt.NDArray[np.int64]:
-    """Whose center belongs to each face, by name, or by ``source/name`` as in a set of several sources; else -1."""
-    known = {name: label for label, name in enumerate(people)}
-    column, sources = faces.manifest.table["person"].chunk(0), faces.manifest.table["source"].chunk(0)
-    names, codes = column.dictionary.to_pylist(), column.indices.to_numpy()
-    own, places = sources.dictionary.to_pylist(), sources.indices.to_numpy()
-    table = np.full((len(own), len(names)), -1, np.int64)
-    distinct = np.unique(places.astype(np.int64) * len(names) + codes)
-    for place, code in (divmod(pair, len(names)) for pair in distinct.tolist()):
-        name = " ".join(names[code].split())  # as people.txt has it
-        table[place, code] = known.get(name, known.get(f"{own[place]}/{name}", -1))
-    return np.asarray(table[places, codes])
 
 
 def _require_same(folder: Path, plan: dict[str, Any]) -> None:
@@ -222,14 +214,21 @@ def _poll_part(work: _Work, part: Rows, advance: Callable[[int], None]) -> Array
     weight = work.centers[first : last + 1]
     told = {"first": np.array(first), "left_out": np.array(json.dumps(left_out))}
     if not seen:
-        none = np.zeros(0, np.float32)
+        none, nan = np.zeros(0, np.float32), np.full(len(weight), np.nan, np.float32)
         votes, sums = np.zeros(weight.shape[:2], np.int64), np.zeros_like(weight)
-        polled, rows = Poll(votes, sums, none.astype(np.int8), none, none), np.zeros(0, np.int64)
-        return told | {"row": rows, "copy": none.astype(np.bool_), **vars(polled)}
+        halves = Halves(none.astype(np.bool_), votes[:, 0], nan, nan)
+        polled = Poll(votes, sums, none.astype(np.int8), none, none, halves)
+        return told | {"row": np.zeros(0, np.int64), "copy": none.astype(np.bool_), **_arrays(polled)}
     faces = {name: np.concatenate([one[name] for one in seen]) for name in seen[0]}
     labels = work.labels[faces["rows"]] - first
     copies = superfluous(faces["digests"], faces["descriptors"], labels)
-    return told | {"row": faces["rows"], "copy": copies, **vars(poll(faces["vectors"], labels, weight, copies))}
+    return told | {"row": faces["rows"], "copy": copies, **_arrays(poll(faces["vectors"], labels, weight, copies))}
+
+
+def _arrays(polled: Poll) -> Arrays:
+    """All numbers of a poll by name."""
+    halves = dict(zip(("second_half", *_HALVES), vars(polled.halves).values(), strict=True))
+    return {name: value for name, value in vars(polled).items() if name != "halves"} | halves
 
 
 def _look_at(work: _Work, batch: CropBatch) -> Arrays:
@@ -247,26 +246,28 @@ def _assemble(work: _Work, plan: dict[str, Any]) -> None:
     content = work.unfinished.content
     content.mkdir(exist_ok=True)
     people, sub_centers, dimension = work.centers.shape
-    votes, sums = np.zeros((people, sub_centers), np.int64), np.zeros((people, sub_centers, dimension), np.float32)
+    shapes: dict[str, tuple[int, ...]] = {"votes": (people, sub_centers), "sums": (people, sub_centers, dimension)}
+    found = {name: np.zeros(shapes.get(name, (people,)), kind) for name, kind in _OF_PEOPLE.items()}
     left_out: list[str] = []
     with pq.ParquetWriter(content / _FACES, _SCHEMA, compression="zstd") as writer:
         for part in work.parts:
             with np.load(work.unfinished.part(_name(part)), allow_pickle=False) as kept:
                 first, rows = int(kept["first"]), kept["row"]
-                votes[first : first + len(kept["votes"])] = kept["votes"]
-                sums[first : first + len(kept["sums"])] = kept["sums"]
+                for name, values in found.items():
+                    values[first : first + len(kept[name])] = kept[name]
                 left_out += json.loads(str(kept["left_out"]))
                 named = work.faces.manifest.take(rows).table
                 columns = [named[name].cast(_SCHEMA.field(name).type) for name in ("source", "face", "person")]
                 columns += [pa.array(rows), pa.array(work.labels[rows].astype(np.int32))]
                 columns += [pa.array(kept["sub_centers"])]
                 columns += [pa.array(np.degrees(kept[name]).astype(np.float32)) for name in ("angles", "own_angles")]
-                writer.write_table(pa.table([*columns, pa.array(kept["copy"])], schema=_SCHEMA))
-    if not votes.any():
+                columns += [pa.array(kept[name]) for name in ("copy", "second_half")]
+                writer.write_table(pa.table(columns, schema=_SCHEMA))
+    if not found["votes"].any():
         mend = f"see that their files are there, then remove {work.unfinished.folder}"
         raise DataError("none of the faces can be read", where=work.faces.name, mend=mend)
     with open(content / _PEOPLE, "wb") as file:
-        np.savez(file, votes=votes, sums=sums, left_out=np.array(json.dumps(left_out)))
+        np.savez(file, allow_pickle=False, **found, left_out=np.array(json.dumps(left_out)))
     (content / _PLAN).write_text(json.dumps(plan, indent=1, default=str) + "\n", encoding="utf-8")
     flush(content)
 
@@ -274,13 +275,13 @@ def _assemble(work: _Work, plan: dict[str, Any]) -> None:
 def _read(folder: Path) -> tuple[Arrays, list[str]]:
     try:
         with np.load(folder / _PEOPLE, allow_pickle=False) as kept:
-            arrays: Arrays = {"votes": kept["votes"], "sums": kept["sums"]}
+            arrays: Arrays = {name: kept[name] for name in _OF_PEOPLE}
             left_out: list[str] = json.loads(str(kept["left_out"]))
         numbers = [name for name in _SCHEMA.names if name not in ("source", "face", "person")]
         table = pq.read_table(folder / _FACES, columns=numbers)
     except (OSError, ValueError, KeyError, pa.ArrowException) as error:
         raise HyperArcError(f"cannot be read: {error}", where=folder, mend="remove it and start again") from error
-    arrays |= {name: table[name].to_numpy() for name in ("row", "label", "copy")}
+    arrays |= {name: table[name].to_numpy() for name in ("row", "label", "copy", "second_half")}
     arrays["sub_centers"] = table["sub_center"].to_numpy()
     arrays |= {f"{one}s": np.radians(table[f"{one}_deg"].to_numpy()) for one in ("angle", "own_angle")}
     return arrays, left_out

@@ -14,7 +14,8 @@ import numpy as np
 
 from hyperarc.artifact import Artifact, open_artifact
 from hyperarc.commands.decisions import Decisions, read_decisions
-from hyperarc.commands.polling import Polling, labels_by_name, poll_faces
+from hyperarc.commands.people import labels_by_name
+from hyperarc.commands.polling import Polling, poll_faces
 from hyperarc.commands.purified import Outcome, Purified, facts_of
 from hyperarc.commands.purify_marks import applied, looked_at_again, marked, unmarked, write_proposals
 from hyperarc.commands.purify_report import report_purification
@@ -26,8 +27,8 @@ from hyperarc.data.training_set import TrainingSet, open_training_set
 from hyperarc.data.truth import Truth, read_truth
 from hyperarc.errors import DataError, RecipeError
 from hyperarc.files import write_beside
-from hyperarc.purification.proposals import FEWEST_FACES, propose
-from hyperarc.purification.sub_centers import ANGLE_DEG
+from hyperarc.purification.proposals import propose
+from hyperarc.purification.sub_centers import ANGLE_DEG, FEWEST_FACES
 from hyperarc.purification.valley import Valley, find_valley
 from hyperarc.recipe import Data, Noise, Recipe, SourceData
 from hyperarc.recipe.file import load_recipe

@@ -16,7 +16,7 @@ from hyperarc.commands.purified import Purified
 from hyperarc.data.verification import Progress
 from hyperarc.errors import DataError
 from hyperarc.purification.detection import detection_curve
-from hyperarc.purification.proposals import Proposal
+from hyperarc.purification.proposals import HALF, Proposal
 from hyperarc.report.page import Card, Cell, Listing, Plot, Report, Section, Table, cell_text
 from hyperarc.report.people_page import (
     FaceStrip,
@@ -209,8 +209,11 @@ def _question(album: _Album, proposal: Proposal) -> Question:
     other = album.places(proposal.other) if proposal.other >= 0 else np.zeros(0, np.int64)
     other = other[~purified.dropped[other]]
     name = people[proposal.other] if proposal.other >= 0 else ""
+    half = f"The faces are of two kinds, with centers of cosine {proposal.cosine:.2f}: {proposal.faces} of them may be "
     words = {
-        "split": f"{proposal.faces} dropped faces are alike (mean cosine {proposal.cosine:.2f}): somebody else, "
+        "split": f"{half}somebody else, who gets a name of their own."
+        if proposal.sub_center == HALF
+        else f"{proposal.faces} dropped faces are alike (mean cosine {proposal.cosine:.2f}): somebody else, "
         "who gets a name of their own.",
         "move": f"{proposal.faces} dropped faces look like {name} (cosine {proposal.cosine:.2f}) and get that name.",
         "merge": f"All {proposal.faces} faces kept look like {name} (cosine {proposal.cosine:.2f}) and get that name.",

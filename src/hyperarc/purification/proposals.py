@@ -10,13 +10,14 @@ import numpy.typing as npt
 
 from hyperarc.purification.centers import PersonCenters
 from hyperarc.purification.copies import Progress
+from hyperarc.purification.halves import unusually_far
 from hyperarc.purification.limit import FEWEST_PEOPLE
 from hyperarc.purification.overlap import overlap
 from hyperarc.purification.people import Match, People
 from hyperarc.purification.same_people import same_people
-from hyperarc.purification.sub_centers import Poll, alikeness
+from hyperarc.purification.sub_centers import FEWEST_FACES, Poll, alikeness
 
-FEWEST_FACES = 5
+HALF = -2  # in place of a sub-center: the smaller half of the faces
 _FALSE_MATCHES = 0.01  # merges of different people expected in the whole set
 _AS_ALIKE = 0.5  # of the median of the dominant sub-centers' alikeness, which another must reach
 
@@ -32,10 +33,10 @@ class Proposal:
             person is ``other``, who has more faces.
         person: whose faces would get another name.
         other: whose name they would get; -1 for a name of their own.
-        sub_center: of the person that these faces voted for; -1 for all that are kept.
+        sub_center: of the person that these faces voted for; -1 for all that are kept, -2 for the smaller half.
         faces: how many they are.
         cosine: of a move or merge, between the faces' center and that of ``other``; of a split, mean cosine between two
-            of the faces.
+            of the faces, or between the centers of the two halves.
     """
 
     kind: Literal["split", "move", "merge"]
@@ -48,9 +49,11 @@ class Proposal:
     def chosen(self, polled: Poll, places: npt.NDArray[np.int64], angle: float) -> npt.NDArray[np.int64]:
         """Those of the person's faces (places in the poll) that would get another name.
 
-        They lie near to their sub-center and are dropped; of a merge it is those kept.
+        They lie near to their sub-center and are dropped; of a merge, or a half, it is those kept.
         """
         kept = polled.angles[places] < angle
+        if self.sub_center == HALF:
+            return np.asarray(places[kept & polled.halves.second[places]])
         if self.kind == "merge":
             return np.asarray(places[kept])
         voters = (polled.sub_centers[places] == self.sub_center) & (polled.own_angles[places] < angle)
@@ -90,6 +93,10 @@ def propose(
     of the dominant faces: a second pose or age of the same person is not. If their center is as near to that of
     another person's dominant faces as two people are not, they are moved there, else split off.
 
+    The smaller half of a person's faces is split off when the two halves (:mod:`hyperarc.purification.halves`) lie
+    apart as nobody else's do, and its faces are as alike as above; its sub-centers tell nothing then, so this is
+    proposed of people of whom nothing else is.
+
     Centers here are the means of the faces that voted, not the weights of the head: training pushes the weights of two
     labels apart even where they are one person.
 
@@ -115,6 +122,7 @@ def propose(
         merges = _merges([match for match in twins.matches if match.cosine >= limit], dominant)
     parts = _parts(polled, labels, dominant, angle, fewest)
     listed = _matched(polled, parts, dominant, limit)
+    listed += _split_halves(polled, labels, angle, fewest, {one.person for one in listed})
     kept = np.bincount(labels[polled.kept(angle)], minlength=len(polled.votes))
     listed += [Proposal("merge", a, b, -1, int(kept[a]), near) for a, b, near in merges if kept[a]]
     return Proposals(tuple(listed), float(limit), float(false_matches))
@@ -132,10 +140,7 @@ def _parts(
     polled: Poll, labels: npt.NDArray[np.integer], dominant: PersonCenters, angle: float, fewest: int
 ) -> list[Proposal]:
     """Sub-centers that are somebody else, as splits."""
-    alike = alikeness(polled.votes, polled.sums)
-    chief = alike[np.arange(len(alike)), polled.dominant]
-    chief = chief[np.isfinite(chief)]
-    least = _AS_ALIKE * float(np.median(chief)) if len(chief) else np.nan
+    alike, least = _alike_enough(polled)
     people, sub_centers = polled.votes.shape
     far = (polled.own_angles < angle) & ~polled.kept(angle)
     places = labels[far].astype(np.int64) * sub_centers + polled.sub_centers[far]
@@ -148,6 +153,30 @@ def _parts(
             count, cosine = int(faces[person, sub_center]), float(alike[person, sub_center])
             listed.append(Proposal("split", person, -1, sub_center, count, cosine))
     return listed
+
+
+def _split_halves(
+    polled: Poll, labels: npt.NDArray[np.integer], angle: float, fewest: int, others: set[int]
+) -> list[Proposal]:
+    """Halves that are somebody else, as splits; furthest apart first."""
+    halves = polled.halves
+    kept = halves.second & polled.kept(angle)
+    faces = np.bincount(labels[kept], minlength=len(halves.cosines))
+    found = unusually_far(halves.cosines) & (halves.alike >= _alike_enough(polled)[1]) & (faces >= fewest)
+    people = [person for person in np.argsort(halves.cosines, kind="stable").tolist() if found[person]]
+    return [
+        Proposal("split", person, -1, HALF, int(faces[person]), float(halves.cosines[person]))
+        for person in people
+        if person not in others
+    ]
+
+
+def _alike_enough(polled: Poll) -> tuple[npt.NDArray[np.float64], float]:
+    """How alike the faces of each sub-center are, and how alike those of one person are at least."""
+    alike = alikeness(polled.votes, polled.sums)
+    chief = alike[np.arange(len(alike)), polled.dominant]
+    chief = chief[np.isfinite(chief)]
+    return alike, _AS_ALIKE * float(np.median(chief)) if len(chief) else np.nan
 
 
 def _matched(polled: Poll, splits: list[Proposal], dominant: PersonCenters, limit: float) -> list[Proposal]:

@@ -13,9 +13,13 @@ import numpy.typing as npt
 
 from hyperarc.errors import DataError
 from hyperarc.metrics.inputs import embedding_matrix
+from hyperarc.purification.halves import Halves, cut_in_halves
 
 ANGLE_DEG = 75.0
 """Faces further from the dominant center are dropped: the best of 70, 75, 80 and 85 in Table 3 of the paper."""
+
+FEWEST_FACES = 5
+"""Faces that are another person at least: of a split, a move or a half."""
 
 Floats32 = npt.NDArray[np.float32]
 
@@ -31,6 +35,7 @@ class Poll:
         sub_centers: int8 [N] the sub-center that each face voted for.
         angles: float32 [N] radians to the dominant center of the face's person.
         own_angles: float32 [N] radians to the sub-center voted for.
+        halves: the faces of each person cut in two, whatever they voted for.
     """
 
     votes: npt.NDArray[np.int64]
@@ -38,6 +43,7 @@ class Poll:
     sub_centers: npt.NDArray[np.int8]
     angles: Floats32
     own_angles: Floats32
+    halves: Halves
 
     @property
     def dominant(self) -> npt.NDArray[np.int64]:
@@ -99,6 +105,7 @@ def poll(
         sub_centers=nearest.astype(np.int8),
         angles=np.arccos(cosines[rows, votes.argmax(axis=1)[owners]]).astype(np.float32),
         own_angles=np.arccos(cosines[rows, nearest]).astype(np.float32),
+        halves=cut_in_halves(unit, owners, people, ~once, FEWEST_FACES),
     )
 
 

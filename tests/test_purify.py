@@ -141,6 +141,16 @@ def test_faces_far_from_the_dominant_center_are_marked_and_nothing_is_deleted(
     assert (tmp_path / "run" / "proposals.csv").read_text().splitlines()[1].startswith("split,p01,,1,6,")
 
 
+def test_who_has_too_few_faces_is_not_cut_in_halves(
+    artifact: Path, photos: Path, tmp_path: Path, seen: list[int]
+) -> None:
+    purified(artifact, photos, tmp_path / "run")
+    with np.load(tmp_path / "run" / "angles" / "people.npz") as kept:
+        cosines = dict(zip(PEOPLE, kept["half_cosines"], strict=True))
+    assert cosines["p01"] < 0.2  # 9 faces and 6 of a stranger
+    assert {name for name, cosine in cosines.items() if np.isfinite(cosine)} <= {"p01", "p02"}
+
+
 def test_undo_takes_all_of_it_back(artifact: Path, photos: Path, tmp_path: Path, seen: list[int], run: Any) -> None:
     before = open_faces(photos).manifest.mark([0], "blurred").mark([9, 10], "overlap: named like Ann")
     before.write(tmp_path / "marked.parquet")

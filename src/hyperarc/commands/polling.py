@@ -248,6 +248,7 @@ def _assemble(work: _Work, plan: dict[str, Any]) -> None:
     people, sub_centers, dimension = work.centers.shape
     shapes: dict[str, tuple[int, ...]] = {"votes": (people, sub_centers), "sums": (people, sub_centers, dimension)}
     found = {name: np.zeros(shapes.get(name, (people,)), kind) for name, kind in _OF_PEOPLE.items()}
+    found["half_cosines"][:] = found["half_alike"][:] = np.nan  # of those who have no faces here
     left_out: list[str] = []
     with pq.ParquetWriter(content / _FACES, _SCHEMA, compression="zstd") as writer:
         for part in work.parts:

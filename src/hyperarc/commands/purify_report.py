@@ -207,6 +207,8 @@ def _question(album: _Album, proposal: Proposal) -> Question:
     people = purified.faces.people
     theirs = proposal.chosen(purified.faces.polled, album.places(proposal.person), math.radians(purified.angle_deg))
     other = album.places(proposal.other) if proposal.other >= 0 else np.zeros(0, np.int64)
+    if proposal.sub_center == HALF:
+        other = np.setdiff1d(album.places(proposal.person), theirs, assume_unique=True)
     other = other[~purified.dropped[other]]
     name = people[proposal.other] if proposal.other >= 0 else ""
     half = f"The faces are of two kinds, with centers of cosine {proposal.cosine:.2f}: {proposal.faces} of them may be "

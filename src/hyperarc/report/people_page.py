@@ -45,7 +45,7 @@ class Question:
 
     Attributes:
         key: what it is called in the exported file; kind: "split", "move" or "merge"; text: in words.
-        faces: that it is about; other: those of the other person.
+        faces: that it is about; other: those of the other person, or half.
         applied: whether it was.
     """
 

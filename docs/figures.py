@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
+from study_figures import STUDIES
 
 from hyperarc.commands.calibrate_report import curves_of
 from hyperarc.commands.plots import draw, figure_names
@@ -473,6 +474,7 @@ SCHEMES = {
     "calibration": calibration_errors,
     "all-pairs": all_pairs,
     "comparison": comparison,
+    **STUDIES,
 }
 
 

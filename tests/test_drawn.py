@@ -20,8 +20,13 @@ from hyperarc.data.drawn import (
 )
 from hyperarc.data.drawn.head import TEMPLATE
 from hyperarc.data.drawn.scene import NUISANCES
+from hyperarc.data.drawn.source import drawn_source
 from hyperarc.data.drawn.traits import TRAITS
-from hyperarc.errors import DataError
+from hyperarc.errors import DataError, UsageError
+from hyperarc.protocols.protocol import open_protocol
+from hyperarc.recipe import DrawnData, Evaluation
+from hyperarc.recipe.file import load_recipe
+from hyperarc.training.checkpoint import recipe_digest
 
 Floats = npt.NDArray[np.float32]
 
@@ -240,7 +245,47 @@ def test_presets() -> None:
     assert np.degrees(np.abs(draw_nuisances(300, rng, Conditions.frontal())[:, column("yaw")])).max() <= 10 + 1e-3
     poor = draw_nuisances(300, rng, Conditions.low_quality())
     assert poor[:, column("jpeg_quality")].max() < 100
-    assert poor[:, column("resolution_px")].min() >= 18 - 1e-3
+    assert poor[:, column("resolution_px")].min() >= 8 - 1e-3
+
+
+def test_a_share_of_the_faces_goes_through_a_bad_camera() -> None:
+    usual, half, more, all_poor = (
+        draw_set(6, 12, seed=3, conditions=Conditions(low_quality_share=share)) for share in (0.0, 0.5, 0.7, 1.0)
+    )
+    np.testing.assert_array_equal(usual.images, draw_set(6, 12, seed=3).images)  # as before there was the share
+    np.testing.assert_array_equal(all_poor.images, draw_set(6, 12, seed=3, conditions=Conditions.low_quality()).images)
+    poor, poorer = ((one.nuisances == all_poor.nuisances).all(axis=1) for one in (half, more))
+    assert 0.3 < poor.mean() < 0.7
+    assert poorer[poor].all()  # a larger share only adds
+    assert poorer.sum() > poor.sum()
+    np.testing.assert_array_equal(half.images[poor], all_poor.images[poor])
+    np.testing.assert_array_equal(half.images[~poor], usual.images[~poor])
+    camera = [column(name) for name in ("blur_px", "noise", "resolution_px", "jpeg_quality")]
+    others = np.setdiff1d(np.arange(len(NUISANCE_NAMES)), camera)
+    np.testing.assert_array_equal(all_poor.nuisances[:, others], usual.nuisances[:, others])  # the scene is the same
+
+
+def test_recipes_and_the_protocol_ask_for_poor_pictures() -> None:
+    poor = drawn_source(DrawnData(people=3, faces_per_person=4, seed=2, low_quality=1.0))
+    wanted = draw_set(3, 4, seed=2, conditions=Conditions.low_quality())
+    np.testing.assert_array_equal(poor.images, wanted.images)
+    usual_judge, usual = open_protocol(Evaluation(protocol="drawn", people=10))
+    poor_judge, faces = open_protocol(Evaluation(protocol="drawn", people=10, arguments={"low_quality": 1.0}))
+    assert (usual_judge.name, poor_judge.name) == ("drawn", "drawn-low-quality-1")
+    assert usual_judge.pairs is not None
+    assert poor_judge.pairs is not None
+    assert usual_judge.pairs.first == poor_judge.pairs.first
+    assert usual_judge.pairs.second == poor_judge.pairs.second
+    assert (faces.image(0) != usual.image(0)).any()
+    with pytest.raises(UsageError, match="share from 0 to 1, got 2"):
+        open_protocol(Evaluation(protocol="drawn", people=10, arguments={"low_quality": 2}))
+
+
+def test_recipes_without_poor_pictures_keep_their_digest() -> None:
+    before = ["data.noise={}", "data.drawn={people: 400, faces_per_person: 12}"]
+    before += ["head.arguments={scale: 32, margin: 0.3}"]
+    assert recipe_digest(load_recipe("demo", before)) == "311d91f12b4d9fd2"  # before there were poor pictures
+    assert recipe_digest(load_recipe("demo", [*before, "data.drawn.low_quality=0.5"])) != "311d91f12b4d9fd2"
 
 
 def test_bad_input_is_named() -> None:

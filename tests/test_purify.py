@@ -181,6 +181,28 @@ def test_names_are_changed_where_proposals_are_applied(
     assert kept.keep.all()
 
 
+def test_faces_left_out_are_looked_at_again(
+    artifact: Path, photos: Path, tmp_path: Path, seen: list[int]
+) -> None:
+    told, first = purified(artifact, photos, tmp_path / "run")
+    kept = int(np.flatnonzero(first.keep)[0])
+    marks = first.mark(np.arange(len(first)) == kept, "blurred")
+    marks.write(tmp_path / "marked.parquet")
+    less, _ = purified(artifact, tmp_path / "marked.parquet", tmp_path / "less")
+    assert less["faces_looked_at"] == told["kept"] - 1
+    again, second = purified(artifact, tmp_path / "marked.parquet", tmp_path / "again", again=True, angle_deg=100.0)
+    assert again["faces_looked_at"] == told["faces_looked_at"] - 1
+    assert again["left_out"] < told["left_out"]
+    assert second.column("reason")[kept] == "blurred"
+    assert (second.keep | first.keep).sum() > first.keep.sum()
+    # somebody whom the artifact does not know stays as marked
+    fewer = artifact_with(tmp_path / "fewer", directions()[1:12, None], PEOPLE[1:])
+    _, third = purified(fewer, tmp_path / "marked.parquet", tmp_path / "third", again=True, angle_deg=180.0)
+    unknown = first.column("person") == PEOPLE[0]
+    assert (third.keep[unknown] <= first.keep[unknown]).all()
+    assert third.keep[~unknown].sum() >= (~unknown).sum() - 1
+
+
 def test_decisions_of_the_page_count(artifact: Path, photos: Path, tmp_path: Path, seen: list[int]) -> None:
     decided = {"people": {"p07": "keep", "p08": "drop"}, "proposals": {"move p02 1 p03": "accept"}}
     (tmp_path / "decisions.json").write_text(json.dumps({"about": {}, **decided}))
@@ -278,6 +300,7 @@ def test_wrong_usage_is_told(artifact: Path, tmp_path: Path, run: Any) -> None:
     assert run("purify", artifact, "--angle", "200", "--run", tmp_path).code == 2
     assert "an artifact is trained already" in run("purify", artifact, "head.margin=cosface").complaint()
     assert "an artifact is trained already" in run("purify", artifact, "--sub-centers", "5").complaint()
+    assert "--again takes an artifact" in run("purify", "demo", "--again").complaint()
     assert "recipe" in run("purify", "nothing_like_it").complaint(2)
 
 

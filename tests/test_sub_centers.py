@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from hyperarc.errors import DataError
 from hyperarc.purification.detection import detection_curve, judge_detection
+from hyperarc.purification.mixture import fit_mixture
 from hyperarc.purification.proposals import Proposal, propose
 from hyperarc.purification.sub_centers import Poll, alikeness, poll
 from hyperarc.purification.valley import find_valley
@@ -175,6 +176,31 @@ def test_one_hill_falls_back_to_75_degrees_and_says_so(count: int, seed: int) ->
     assert valley.angle_deg == 75.0
     assert "75 is taken" in valley.why
     assert find_valley(np.full(50, 30.0)).angle_deg == 75.0
+
+
+@pytest.mark.parametrize("share", [0.05, 0.2, 0.5])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_slope_beside_the_hill_is_parted_where_noise_becomes_likelier(share: float, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    noise = int(20_000 * share)
+    clean = random.lognormal(math.log(27), 0.22, 20_000 - noise)
+    angles = np.append(clean, np.clip(random.normal(72, 24, noise), 5, 180))
+    wrong = np.arange(20_000) >= 20_000 - noise
+    found = fit_mixture(np.bincount(np.rint(angles).astype(int), minlength=181))
+    assert found is not None
+    assert abs(found.noise - share) < 0.02
+    errors = [int((wrong != (angles >= cut)).sum()) for cut in range(181)]  # the plain way, knowing the truth
+    assert errors[int(found.angle_deg)] <= 1.1 * min(errors)
+    assert find_valley(angles).found
+
+
+@pytest.mark.parametrize("spread", [0.15, 0.25, 0.35])
+def test_hard_faces_of_a_clean_set_are_no_noise(spread: float) -> None:
+    random = np.random.default_rng(0)
+    hard = random.normal(40, 9, 1500)
+    angles = np.append(random.lognormal(math.log(27), spread, 18_500), np.clip(hard, 5, 180))
+    assert fit_mixture(np.bincount(np.rint(angles).astype(int), minlength=181)) is None
+    assert not find_valley(angles).found
 
 
 def test_angles_that_are_none_are_refused() -> None:

@@ -393,6 +393,17 @@ def test_frozen_batchnorm_keeps_its_running_statistics(tmp_path: Path) -> None:
         assert same["running_mean"] == same["running_var"] == same["num_batches_tracked"] == frozen
 
 
+def test_the_head_alone_learns_where_the_backbone_has_no_rate(tmp_path: Path) -> None:
+    recipe = recipe_of(optimizer={"backbone_lr_factor": 0.0}, training={"freeze_batchnorm": True})
+    toy = Toy(tmp_path, recipe, norm_toy())
+    backbone = {name: value.clone() for name, value in toy.state.backbone.state_dict().items()}
+    centers = toy.state.head.centers.weight.detach().clone()
+    toy.run()
+    assert_same(toy.state.backbone.state_dict(), backbone)
+    assert not torch.equal(toy.state.head.centers.weight, centers)
+    assert all(parameter.grad is None for parameter in toy.state.backbone.parameters())
+
+
 def test_evaluations_come_when_asked_and_change_nothing(tmp_path: Path) -> None:
     seen: list[int] = []
     toy = Toy(tmp_path / "1", recipe_of(), norm_toy())

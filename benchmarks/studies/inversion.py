@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
+from study import StoppedError, table, trained, write_results
 
 from hyperarc.commands.invert import FACTS, WITH, WITHOUT, Inverting, Judging, invert
 from hyperarc.commands.invert_judgement import JUDGE
@@ -29,7 +29,6 @@ from hyperarc.commands.invert_model import Machine
 from hyperarc.commands.invert_search import How
 from hyperarc.commands.invert_targets import CLASSES, PHOTOS, Choice
 from hyperarc.commands.show import Show
-from hyperarc.commands.train import Start, train
 from hyperarc.data.drawn import draw_set
 from hyperarc.files import write_beside
 from hyperarc.inversion import Priors, Search
@@ -47,7 +46,7 @@ PRIORS = {
     "paper": Priors(),
     "deepinversion": Priors(batch_norm=0.1, statistics="deepinversion"),
 }
-SETS = {CLASSES: "closed set", PHOTOS: "open set"}
+SETS = {CLASSES: "Closed set", PHOTOS: "Open set"}
 ATTACKED_SEED, JUDGE_SEED, UNSEEN_SEED = 0, 1, 2  # other people each
 UNSEEN_FACES = 6  # of each person
 SMOKE = [
@@ -55,10 +54,6 @@ SMOKE = [
     "training.batch_size=16",
     "backbone={name: iresnet_tiny, embedding_dim: 16, arguments: {stem_stride: 4}}",
 ]
-
-
-class StoppedError(Exception):
-    """A training was asked to stop; it goes on at the next start."""
 
 
 @dataclass(frozen=True)
@@ -86,11 +81,13 @@ def models_of(options: argparse.Namespace, show: Show) -> Models:
     if options.attacked:
         named = dict(one.split("=", 1) for one in options.attacked)
         return Models({name: Path(place) for name, place in named.items()}, options.judge, options.photos)
-    judge = trained(recipe_of("arcface", JUDGE_SEED, options), options.out / "judge", show)
-    attacked = {}
-    for loss in options.losses:
-        attacked[loss] = trained(recipe_of(loss, ATTACKED_SEED, options), options.out / loss, show)
-    return Models(attacked, judge, unseen_people(options.out / "unseen", options.targets))
+    seeds = {"judge": JUDGE_SEED} | dict.fromkeys(options.losses, ATTACKED_SEED)
+    for name, seed in seeds.items():
+        recipe = recipe_of("arcface" if name == "judge" else name, seed, options)
+        reached = trained(recipe, options.out / name, show)["reached"]
+        show.note(f"{name}: {reached}")
+    places = {name: options.out / name / "artifact" for name in seeds}
+    return Models(places, places.pop("judge"), unseen_people(options.out / "unseen", options.targets))
 
 
 def recipe_of(loss: str, seed: int, options: argparse.Namespace) -> Recipe:
@@ -112,16 +109,6 @@ def recipe_of(loss: str, seed: int, options: argparse.Namespace) -> Recipe:
             *options.changes,
         ],
     )
-
-
-def trained(recipe: Recipe, folder: Path, show: Show) -> Path:
-    """The artifact of a recipe; it is trained unless it is already."""
-    artifact = folder / "artifact"
-    if not artifact.exists():
-        show.note(f"training {folder.name}")
-        if not train(recipe, folder, Start(resume="auto"), show).finished:
-            raise StoppedError
-    return artifact
 
 
 def unseen_people(folder: Path, people: int) -> Path:
@@ -171,56 +158,45 @@ def inverted(cell: Cell, models: Models, options: argparse.Namespace, show: Show
 
 
 def tables(found: Sequence[tuple[Cell, dict[str, Any]]]) -> str:
-    """Markdown: a line for each model and kind of priors, a table for each set."""
+    """Markdown: a table for each set, a line for each model and kind of priors, real faces last."""
     lines: list[str] = []
     for kind in dict.fromkeys(cell.kind for cell, _ in found):
         of_kind = [(cell, facts) for cell, facts in found if cell.kind == kind]
         facts = of_kind[0][1]
+        rows = [(f"{cell.attacked}, {cell.priors}", *one) for cell, told in of_kind for one in numbers(told).items()]
+        rows += [("real faces", *one) for one in real_numbers(facts).items()]
         told = f"{facts['targets']} targets, {facts['search']['iterations']} iterations"
-        lines += [f"\n{SETS[kind].capitalize()}: {told}; mean over seeds, half the range behind\n"]
-        lines += ["| Attacked | Priors | To the target | Judge's cosine | Verified, % | Two people | Frechet |"]
-        lines += ["|---|---|---:|---:|---:|---:|---:|"]
-        for name, priors in dict.fromkeys((cell.attacked, cell.priors) for cell, _ in of_kind):
-            rows = [numbers(one) for cell, one in of_kind if (cell.attacked, cell.priors) == (name, priors)]
-            cells = [_spread(values) for values in zip(*rows, strict=True)]
-            lines.append(f"| {name} | {priors} | " + " | ".join(cells) + " |")
-        lines.append("| real faces | | | " + " | ".join(_spread([value]) for value in real_numbers(facts)) + " |")
+        lines += table(f"{SETS[kind]}: {told}; mean over seeds, half the range behind", "Attacked, priors", rows)
     return "\n".join(lines) + "\n"
 
 
-def numbers(facts: dict[str, Any]) -> list[float]:
-    """Of one search: cosine to the target, then the judge's: to real faces, accuracy, of two people, Frechet."""
+def numbers(facts: dict[str, Any]) -> dict[str, float]:
+    """What is told of a search, all but the first by the judge."""
     told = facts["results"][_searched(facts)]
     judged = told[JUDGE]
-    return [
-        told["cosine_to_target"]["mean"],
-        judged["cosine_to_real_faces"],
-        100 * judged["accuracy"]["mean"],
-        judged["cosine_of_two_people"],
-        judged["frechet"]["distance"],
-    ]
+    return {
+        "To the target": told["cosine_to_target"]["mean"],
+        "Judge's cosine": judged["cosine_to_real_faces"],
+        "Verified, %": 100 * judged["accuracy"]["mean"],
+        "Two people": judged["cosine_of_two_people"],
+        "Frechet": judged["frechet"]["distance"],
+    }
 
 
-def real_numbers(facts: dict[str, Any]) -> list[float]:
-    """The judge's of real faces alone, in the same order; NaN where there are too few."""
+def real_numbers(facts: dict[str, Any]) -> dict[str, float]:
+    """The judge's of real faces alone, as far as there are enough."""
     judged = facts["results"][_searched(facts)][JUDGE]
-    accuracy, frechet = judged["real_accuracy"] or {"mean": math.nan}, judged["real_frechet"] or {"distance": math.nan}
-    return [
-        math.nan if judged["cosine_real_same"] is None else judged["cosine_real_same"],
-        100 * accuracy["mean"],
-        judged["cosine_of_two_real_people"],
-        frechet["distance"],
-    ]
+    found = {"Judge's cosine": judged["cosine_real_same"], "Two people": judged["cosine_of_two_real_people"]}
+    for name, told, value, factor in (
+        ("Verified, %", judged["real_accuracy"], "mean", 100),
+        ("Frechet", judged["real_frechet"], "distance", 1),
+    ):
+        found[name] = None if told is None else factor * told[value]
+    return {name: number for name, number in found.items() if number is not None}
 
 
 def _searched(facts: dict[str, Any]) -> str:
     return WITH if facts["priors"]["batch_norm"] else WITHOUT
-
-
-def _spread(values: Sequence[float]) -> str:
-    mean, half = sum(values) / len(values), (max(values) - min(values)) / 2
-    digits = 1 if abs(mean) > 2 else 3
-    return f"{mean:.{digits}f}" + (f" ± {half:.{digits}f}" if len(values) > 1 else "")
 
 
 def arguments(words: Sequence[str] | None) -> argparse.Namespace:
@@ -260,9 +236,9 @@ def main(words: Sequence[str] | None = None) -> int:
     found: list[tuple[Cell, dict[str, Any]]] = []
     for cell in cells_of(models, options):
         found.append((cell, inverted(cell, models, options, show)))
-        with write_beside(options.out / "tables.md") as beside:
-            beside.write_text(tables(found), encoding="utf-8")
-        show.note(f"{cell.folder.name}: " + ", ".join(f"{value:.3f}" for value in numbers(found[-1][1])))
+        results = [asdict(one) | {"reached": numbers(facts), "real": real_numbers(facts)} for one, facts in found]
+        write_results(options.out, results, tables(found))
+        show.note(f"{cell.folder.name}: {numbers(found[-1][1])}")
     print(tables(found))
     return 0
 

@@ -10,7 +10,6 @@ judged by the recipe's evaluations. Runs go on where they were stopped; what is 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -18,9 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from study import StoppedError, table, trained, write_results
+
+from hyperarc.commands.purified import Purified
 from hyperarc.commands.purify import ANGLES, Purification, purify
 from hyperarc.commands.show import Show
-from hyperarc.commands.train import Start, train
 from hyperarc.data.manifest import read_manifest
 from hyperarc.data.training_set import open_training_set
 from hyperarc.recipe import Recipe
@@ -33,10 +35,12 @@ METHODS = {
     "k3": "K = 3",
     "k1_k1": "K = 1, dropped, K = 1",
     "k3_k1": "K = 3, dropped, K = 1",
+    "k3_k1_k1": "K = 3, dropped, K = 1, dropped again, K = 1",
     "filter": "K = 1, inter-class filter 0.4",
     "pfc_filter": "Partial FC 0.1, inter-class filter 0.4",
     "trimming": "K = 1, small-loss trimming",
 }
+LOOKS = {"k1_k1": "K = 1", "k3_k1": "K = 3", "k3_k1_k1": "K = 3, then K = 1"}  # whose centers dropped faces
 SMOKE = [
     "data.drawn={people: 12, faces_per_person: 6}",
     "schedule={kind: cosine, epochs: 1}",
@@ -44,10 +48,6 @@ SMOKE = [
     "backbone.embedding_dim=16",
     "evaluation=[{protocol: drawn, people: 10}]",
 ]
-
-
-class StoppedError(Exception):
-    """A training was asked to stop; it goes on at the next start."""
 
 
 @dataclass(frozen=True)
@@ -69,48 +69,55 @@ def run_method(cell: Cell, method: str) -> dict[str, Any]:
     """Train and judge; results by protocol, with what was detected where faces were dropped."""
     filtered = cell.recipe.head.arguments | {"inter_class_filter": 0.4}
     steps: dict[str, Callable[[], dict[str, Any]]] = {
-        "clean": lambda: trained(cell, on_rest(cell, known_noise_marked(cell)), "clean"),
-        "k1": lambda: trained(cell, cell.recipe, "k1"),
-        "k3": lambda: trained(cell, cell.with_head(sub_centers=3), "k3"),
+        "clean": lambda: run_of(cell, on_rest(cell, known_noise_marked(cell)), "clean"),
+        "k1": lambda: run_of(cell, cell.recipe, "k1"),
+        "k3": lambda: run_of(cell, cell.with_head(sub_centers=3), "k3"),
         "k1_k1": lambda: dropped_and_trained(cell, "k1"),
         "k3_k1": lambda: dropped_and_trained(cell, "k3"),
-        "filter": lambda: trained(cell, cell.with_head(arguments=filtered), method),
-        "pfc_filter": lambda: trained(cell, cell.with_head(arguments=filtered, sample_rate=0.1), method),
-        "trimming": lambda: trained(cell, cell.with_head(trimming=trimming_of(cell)), method),
+        "k3_k1_k1": lambda: dropped_and_trained(cell, "k3", "k3_k1"),
+        "filter": lambda: run_of(cell, cell.with_head(arguments=filtered), method),
+        "pfc_filter": lambda: run_of(cell, cell.with_head(arguments=filtered, sample_rate=0.1), method),
+        "trimming": lambda: run_of(cell, cell.with_head(trimming=trimming_of(cell)), method),
     }
     return steps[method]()
 
 
-def trained(cell: Cell, recipe: Recipe, name: str) -> dict[str, Any]:
+def run_of(cell: Cell, recipe: Recipe, name: str) -> dict[str, Any]:
     """What the model of a recipe reaches; it is trained unless it is already."""
-    path = cell.folder / name / "result.json"
-    if path.exists():
-        done: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return done
-    run = train(recipe.model_copy(update={"name": name}), cell.folder / name, Start(resume="auto"), cell.show)
-    if not run.finished:
-        raise StoppedError
-    reached = {judged.result.name: {n.name: n.value for n in judged.result.numbers} for judged in run.judgements}
-    result = {"reached": reached, "facts": run.facts}
-    path.write_text(json.dumps(result, indent=1, default=str) + "\n", encoding="utf-8")
-    return result
+    return trained(recipe.model_copy(update={"name": name}), cell.folder / name, cell.show)
 
 
-def dropped_and_trained(cell: Cell, first: str) -> dict[str, Any]:
-    """Drop by the sub-centers of the first model, at 75 degrees and at the valley; train anew on what is kept."""
-    trained(cell, cell.recipe if first == "k1" else cell.with_head(sub_centers=3), first)
-    folder = cell.folder / f"purify-{first}"
+def dropped_and_trained(cell: Cell, *models: str) -> dict[str, Any]:
+    """Drop by a model's centers and train anew on what is kept; by a second model, look at all faces again.
+
+    What is found is told at 75 degrees and at the valley; the angle asked for leaves the marks.
+    """
+    first, last = models[0], models[-1]
+    run_of(cell, cell.recipe if first == "k1" else cell.with_head(sub_centers=3), first)
+    if len(models) > 1:
+        dropped_and_trained(cell, *models[:-1])
+    folder = cell.folder / f"purify-{last}"
     detection = {}
-    for angle in (75.0, None, cell.angle_deg):  # the last one leaves its marks
-        asked = Purification(angle_deg=angle)
-        outcome = purify(str(cell.folder / first / "artifact"), [], asked, folder, cell.show)
+    for angle in (75.0, None, cell.angle_deg):
+        truth = None if last == first else cell.folder / first / "truth.parquet"
+        asked = Purification(angle_deg=angle, again=last != first, truth=truth)
+        outcome = purify(str(cell.folder / last / "artifact"), [], asked, folder, cell.show)
         assert outcome is not None
         told = outcome.facts
         key = "auto" if angle is None else f"{angle:g}"
-        detection[key] = {"angle_deg": told["angle_deg"], **(told["detection"] or {})}
+        detection[key] = {"angle_deg": told["angle_deg"], **(told["detection"] or {}), **by_degree(outcome.purified)}
     assert (folder / ANGLES).exists()
-    again = trained(cell, on_rest(cell, folder / "faces.parquet"), f"{first}_k1")
+    again = run_of(cell, on_rest(cell, folder / "faces.parquet"), f"{last}_k1")
     return again | {"detection": detection}
+
+
+def by_degree(purified: Purified) -> dict[str, list[int]]:
+    """Clean and noisy faces by whole degrees from the dominant center."""
+    if purified.truth is None:
+        return {}
+    degrees = np.rint(np.degrees(purified.faces.polled.angles)).astype(np.int64)
+    kinds = {"clean": degrees[~purified.truth], "noisy": degrees[purified.truth]}
+    return {name: np.bincount(faces, minlength=181).tolist() for name, faces in kinds.items()}
 
 
 def on_rest(cell: Cell, manifest: Path) -> Recipe:
@@ -160,36 +167,24 @@ def cells_of(options: argparse.Namespace) -> list[Cell]:
 def tables(results: Sequence[dict[str, Any]]) -> str:
     """Markdown: what is reached by method and rate, and how well noise is found."""
     lines: list[str] = []
+    results = sorted(results, key=lambda one: one["rate"])  # columns rise; methods keep their order
     for protocol in dict.fromkeys(name for one in results for name in one["reached"]):
         for number in list(results[0]["reached"][protocol])[:3]:
-            rows = [(METHODS[one["method"]], one["rate"], 100 * one["reached"][protocol][number]) for one in results]
-            lines += _table(f"{protocol}, {number}, %; mean over seeds, half the range behind", "Method", rows)
+            rows = [(METHODS[one["method"]], noise(one), 100 * one["reached"][protocol][number]) for one in results]
+            lines += table(f"{protocol}, {number}, %; mean over seeds, half the range behind", "Method", rows)
     every = [(one, key, told) for one in results for key, told in one.get("detection", {}).items()]
     found = [one for one in every if one[2].get("auc") is not None]
     for what, scale in (("precision", 100), ("recall", 100), ("auc", 100), ("angle_deg", 1)):
-        names = [f"{METHODS[one['method']].split(',')[0]}, {key}" for one, key, _ in found]
+        names = [f"{LOOKS[one['method']]}, {key}" for one, key, _ in found]
         values = [scale * (told[what] or 0.0) for _, _, told in found]
-        rows = [(name, one["rate"], value) for name, (one, _, _), value in zip(names, found, values, strict=True)]
-        lines += _table(f"Noise found: {what}", "By", rows) if rows else []
+        rows = [(name, noise(one), value) for name, (one, _, _), value in zip(names, found, values, strict=True)]
+        lines += table(f"Noise found: {what}", "By", rows) if rows else []
     return "\n".join(lines) + "\n"
 
 
-def _table(title: str, first: str, rows: Sequence[tuple[str, float, float]]) -> list[str]:
-    """A line for each name, a column for each rate."""
-    rates = sorted({rate for _, rate, _ in rows})
-    lines = [f"\n{title}\n", f"| {first} | " + " | ".join(f"{100 * rate:g} % noise" for rate in rates) + " |"]
-    lines.append("|---" + "|---:" * len(rates) + "|")
-    for name in dict.fromkeys(name for name, _, _ in rows):
-        cells = [_spread([value for one, at, value in rows if (one, at) == (name, rate)]) for rate in rates]
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    return lines
-
-
-def _spread(values: Sequence[float]) -> str:
-    if not values:
-        return ""
-    mean, half = sum(values) / len(values), (max(values) - min(values)) / 2
-    return f"{mean:.2f}" + (f" ± {half:.2f}" if len(values) > 1 else "")
+def noise(one: dict[str, Any]) -> str:
+    """The column of a run."""
+    return f"{100 * one['rate']:g} % noise"
 
 
 def arguments(words: Sequence[str] | None) -> argparse.Namespace:
@@ -202,7 +197,7 @@ def arguments(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--strangers", type=float, default=0.5, help="share of the noise that is strangers")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
-    parser.add_argument("--angle", type=lambda text: None if text == "auto" else float(text), default=75.0)
+    parser.add_argument("--angle", type=lambda text: None if text == "auto" else float(text), default=None)
     parser.add_argument("--smoke", action="store_true", help="a dozen people, one epoch: shows that all of it runs")
     parser.add_argument("--quiet", action="store_true")
     return parser.parse_args(words)
@@ -222,8 +217,7 @@ def main(words: Sequence[str] | None = None) -> int:
         except StoppedError:
             return 130
         results.append({"method": method, "rate": cell.rate, "seed": cell.recipe.seed, **result})
-        (options.out / "results.json").write_text(json.dumps(results, indent=1, default=str) + "\n", encoding="utf-8")
-        (options.out / "tables.md").write_text(tables(results), encoding="utf-8")
+        write_results(options.out, results, tables(results))
         first = {name: next(iter(numbers.items())) for name, numbers in result["reached"].items()}
         cell.show.note(f"{cell.folder.name}, {METHODS[method]}: {first} in {time.monotonic() - begun:.0f} s")
     print(tables(results))

@@ -18,6 +18,9 @@ def purify(
     ] = None,
     angle: Annotated[str, typer.Option(help="Faces further from their dominant center are dropped; or auto.")] = "75",
     data: Annotated[Path | None, typer.Option(help="Other faces of the same people, matched by name.")] = None,
+    again: Annotated[
+        bool, typer.Option("--again", help="Look at faces as well that an earlier purification left out.")
+    ] = False,
     retrain: Annotated[bool, typer.Option("--retrain", help="Then train again on the rest, with K = 1.")] = False,
     apply: Annotated[bool, typer.Option("--apply", help="Change names as proposed: split, move, merge.")] = False,
     decisions: Annotated[Path | None, typer.Option(help="Decisions that the report exported (JSON).")] = None,
@@ -48,6 +51,7 @@ def purify(
         angle_deg=_angle(angle),
         sub_centers=sub_centers,
         data=data,
+        again=again,
         truth=truth,
         cosine=cosine,
         fewest_faces=fewest_faces,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -9,7 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from hyperarc.artifact import Artifact
 from hyperarc.commands.polling import PolledFaces
+from hyperarc.commands.purify_marks import KIND, left_empty
 from hyperarc.commands.train import Trained
 from hyperarc.data.face_set import FaceSet
 from hyperarc.purification.detection import Detection, judge_detection
@@ -66,3 +69,34 @@ class Outcome:
     facts: dict[str, Any]
     purified: Purified
     runs: dict[str, Trained]
+
+
+def facts_of(artifact: Artifact, purified: Purified) -> dict[str, Any]:
+    """What was found and done, as it is printed."""
+    faces, kinds = purified.faces, [one.kind for one in purified.proposals.listed]
+    votes, found = faces.polled.votes, purified.detection()
+    kept = purified.after.manifest.kept()
+    limit = purified.proposals.limit
+    return {
+        "faces": len(purified.before),
+        "people": len(faces.people),
+        "faces_looked_at": len(faces.rows),
+        "sub_centers": votes.shape[1],
+        "dominant_share": float(votes.max(axis=1).sum() / votes.sum()),
+        "copies": int(faces.copies.sum()),
+        "angle_deg": purified.angle_deg,
+        "angle_from": purified.angle_from,
+        "left_out": int(purified.dropped.sum()),
+        "kept": len(kept),
+        "people_kept": kept.num_people,
+        "people_left_empty": left_empty(faces, purified.dropped),
+        "splits": kinds.count("split"),
+        "moves": kinds.count("move"),
+        "merges": kinds.count("merge"),
+        "applied": len(purified.accepted),
+        "limit_cosine": None if math.isnan(limit) else limit,
+        "detection": None if found is None else found.as_dict(),
+        "contract": artifact.contract.digest,
+        "mark": KIND,
+        "findings": [str(one) for one in (*faces.findings, *purified.after.manifest.findings)],
+    }

@@ -14,9 +14,9 @@ import numpy as np
 
 from hyperarc.artifact import Artifact, open_artifact
 from hyperarc.commands.decisions import Decisions, read_decisions
-from hyperarc.commands.polling import Polling, poll_faces
-from hyperarc.commands.purified import Outcome, Purified
-from hyperarc.commands.purify_marks import KIND, applied, left_empty, marked, unmarked, write_proposals
+from hyperarc.commands.polling import Polling, labels_by_name, poll_faces
+from hyperarc.commands.purified import Outcome, Purified, facts_of
+from hyperarc.commands.purify_marks import applied, looked_at_again, marked, unmarked, write_proposals
 from hyperarc.commands.purify_report import report_purification
 from hyperarc.commands.show import Show
 from hyperarc.commands.train import Start, Trained, train
@@ -50,6 +50,7 @@ class Purification:
         angle_deg: from which on a face is dropped; None finds the valley of the angles.
         sub_centers: K to train a recipe with; None takes the recipe's, or 3 where it has one.
         data: faces other than those of the recipe, or None.
+        again: faces of the artifact's people that an earlier purification left out are looked at, too.
         truth: a file that tells what is wrong with them, or None for the recipe's own.
         cosine: from which on two centers are one person; None chooses it from the data.
         fewest_faces: of a split or move.
@@ -62,6 +63,7 @@ class Purification:
     angle_deg: float | None = ANGLE_DEG
     sub_centers: int | None = None
     data: Path | None = None
+    again: bool = False
     truth: Path | None = None
     cosine: float | None = None
     fewest_faces: int = FEWEST_FACES
@@ -90,6 +92,8 @@ def purify(
     recipe = None if is_artifact(what) else _with_sub_centers(load_recipe(what, overrides), asked.sub_centers)
     if recipe is None and (overrides or asked.sub_centers):
         raise RecipeError("an artifact is trained already: key=value and --sub-centers go with a recipe", where=what)
+    if recipe is not None and asked.again:
+        raise RecipeError("--again takes an artifact, trained on what a purification kept", where=what)
     run = folder or Path("runs") / f"purify-{recipe.name if recipe else _name_of(Path(what))}"
     subject = _of_artifact(open_artifact(what), asked, show) if recipe is None else _trained(recipe, asked, run, show)
     if subject is None:
@@ -100,7 +104,7 @@ def purify(
     before, after = purified.before, purified.after
     after.manifest.write(run / FILES["manifest"])
     write_proposals(purified.faces, purified.proposals.listed, decisions, run / FILES["proposals"])
-    told: dict[str, Any] = {"run": str(run), "data": before.name, **_facts(subject.artifact, purified)}
+    told: dict[str, Any] = {"run": str(run), "data": before.name, **facts_of(subject.artifact, purified)}
     told |= {name: str(run / file) for name, file in FILES.items()}
     runs = {} if subject.trained is None else {_folder_of(subject.artifact): subject.trained}
     if asked.retrain:
@@ -171,11 +175,15 @@ def _trained(recipe: Recipe, asked: Purification, run: Path, show: Show) -> _Sub
 
 def _of_artifact(artifact: Artifact, asked: Purification, show: Show) -> _Subject:
     recipe = artifact.require_recipe("centers, which faces are compared with")
-    if asked.data is not None:
-        return _Subject(artifact, *_faces_and_truth(None, asked))
-    with show.progress("looking at faces") as progress:
-        known = open_training_set(recipe.data, progress)
-    return _Subject(artifact, *_faces_and_truth(known, asked))
+    known = None
+    if asked.data is None:
+        with show.progress("looking at faces") as progress:
+            known = open_training_set(recipe.data, progress)
+    faces, truth = _faces_and_truth(known, asked)
+    if asked.again:
+        theirs = labels_by_name(faces, tuple(artifact.people())) >= 0
+        faces = faces.with_manifest(looked_at_again(faces.manifest, theirs))
+    return _Subject(artifact, faces, truth)
 
 
 def _faces_and_truth(known: TrainingSet | None, asked: Purification) -> tuple[FaceSet, Truth | None]:
@@ -220,38 +228,8 @@ def _purified(subject: _Subject, asked: Purification, decisions: Decisions, run:
 
 def _why(asked: Purification, valley: Valley | None) -> str:
     if valley is not None:
-        return f"valley {valley.why}" if valley.found else valley.why
+        return valley.why
     return "the paper's angle" if asked.angle_deg == ANGLE_DEG else "the angle given"
-
-
-def _facts(artifact: Artifact, purified: Purified) -> dict[str, Any]:
-    faces, kinds = purified.faces, [one.kind for one in purified.proposals.listed]
-    votes, found = faces.polled.votes, purified.detection()
-    kept = purified.after.manifest.kept()
-    limit = purified.proposals.limit
-    return {
-        "faces": len(purified.before),
-        "people": len(faces.people),
-        "faces_looked_at": len(faces.rows),
-        "sub_centers": votes.shape[1],
-        "dominant_share": float(votes.max(axis=1).sum() / votes.sum()),
-        "copies": int(faces.copies.sum()),
-        "angle_deg": purified.angle_deg,
-        "angle_from": purified.angle_from,
-        "left_out": int(purified.dropped.sum()),
-        "kept": len(kept),
-        "people_kept": kept.num_people,
-        "people_left_empty": left_empty(faces, purified.dropped),
-        "splits": kinds.count("split"),
-        "moves": kinds.count("move"),
-        "merges": kinds.count("merge"),
-        "applied": len(purified.accepted),
-        "limit_cosine": None if math.isnan(limit) else limit,
-        "detection": None if found is None else found.as_dict(),
-        "contract": artifact.contract.digest,
-        "mark": KIND,
-        "findings": [str(one) for one in (*faces.findings, *purified.after.manifest.findings)],
-    }
 
 
 def _retrain(artifact: Artifact, asked: Purification, run: Path, show: Show) -> Trained:

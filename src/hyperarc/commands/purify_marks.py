@@ -100,6 +100,12 @@ def unmarked(manifest: Manifest) -> Manifest:
     return after.relabelled().described(findings=told)
 
 
+def looked_at_again(manifest: Manifest, rows: npt.NDArray[np.bool_]) -> Manifest:
+    """The manifest without marks of noise in these rows, bool [N]; names and other marks stay."""
+    reasons, free = changed_reasons(manifest.table["reason"].chunk(0), _without_noise, rows & ~manifest.keep)
+    return manifest.with_columns(reason=reasons, keep=pa.array(manifest.keep | (rows & free), pa.bool_()))
+
+
 def write_proposals(faces: PolledFaces, proposals: Sequence[Proposal], decisions: Decisions, path: Path) -> None:
     """All proposals as CSV."""
     with write_beside(path) as beside, open(beside, "w", encoding="utf-8", newline="") as file:

@@ -146,8 +146,8 @@ def _strangers(recipe: Data, parts: list[FaceSet]) -> list[FaceSet]:
             mend="name a folder, zip or manifest of them, or leave data.noise.strangers at 0",
         )
     people = max(2, -(-round(noise.strangers * len(parts[0])) // noise.together))
-    others = DrawnData(people=people, faces_per_person=noise.together, seed=recipe.drawn.seed + _STRANGERS_SEED)
-    return [_drawn(others, "strangers", "stranger")]
+    wanted = {"people": people, "faces_per_person": noise.together, "seed": recipe.drawn.seed + _STRANGERS_SEED}
+    return [_drawn(DrawnData(**wanted, low_quality=recipe.drawn.low_quality), "strangers", "stranger")]
 
 
 def _apart_from(manifest: Manifest, strangers: Manifest, person_of: PersonOf | None) -> Manifest:

@@ -90,10 +90,13 @@ def open_xqlfw(faces: Faces, files: Path) -> Opened:
 
 
 @protocols.register("drawn")
-def open_drawn(people: int, seed: int) -> Opened:
-    """Drawn people whom nobody trained on."""
-    first, second, same, drawn = drawn_pairs(people, seed)
-    return Opened(PairsProtocol(Pairs("drawn", first, second, same, 10)), FaceSet((drawn,), drawn.scan()))
+def open_drawn(people: int, seed: int, *, low_quality: float = 0.0) -> Opened:
+    """Drawn people whom nobody trained on; a share of their faces blurred, small and compressed."""
+    if not 0.0 <= low_quality <= 1.0:
+        raise UsageError(f"expected a share from 0 to 1, got {low_quality}", where="low_quality of protocol drawn")
+    first, second, same, drawn = drawn_pairs(people, seed, low_quality)
+    name = "drawn" if not low_quality else f"drawn-low-quality-{low_quality:g}"
+    return Opened(PairsProtocol(Pairs(name, first, second, same, 10)), FaceSet((drawn,), drawn.scan()))
 
 
 def open_pack(path: Faces, name: str | None = None) -> Opened:

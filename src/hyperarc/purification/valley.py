@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hyperarc.errors import DataError
+from hyperarc.purification.mixture import fit_mixture
 from hyperarc.purification.sub_centers import ANGLE_DEG
 
 _WIDTHS_DEG = np.arange(1.0, 10.25, 0.5)
@@ -32,7 +33,7 @@ class Valley:
 
     @property
     def found(self) -> bool:
-        """Whether there are two hills with a valley."""
+        """Whether clean faces and noise were told apart."""
         return len(self.hills_deg) == 2
 
 
@@ -42,8 +43,10 @@ def find_valley(angles_deg: npt.ArrayLike) -> Valley:
     Angles are counted by the degree and smoothed by a Gaussian, 1 degree wide at first and wider by half a degree until
     no more than two hills remain (Silverman's test of modes, J. R. Statist. Soc. B 43, 1981, with a width of at most 10
     degrees). A hill counts when it is at least a fiftieth as high as the highest. Of two hills the lower must rise
-    above the valley by 3 standard deviations of such counts, and the valley lie below 0.8 of it. Otherwise the faces
-    are one hill, such as those of a clean set, and the angle is 75 degrees, which the paper found best.
+    above the valley by 3 standard deviations of such counts, and the valley lie below 0.8 of it. Where there is no such
+    valley, noise may still be a long slope beside the hill of the clean faces: then the two are parted as a mixture of
+    distributions (:func:`fit_mixture`). Otherwise the faces are one hill, such as those of a clean set, and the angle
+    is 75 degrees, which the paper found best.
 
     Args:
         angles_deg: [N] of all faces, 0..180.
@@ -59,6 +62,9 @@ def find_valley(angles_deg: npt.ArrayLike) -> Valley:
         (True, True)
         >>> find_valley(clean).angle_deg
         75.0
+        >>> slope = abs(random.normal(62, 20, 3000))
+        >>> find_valley(np.concatenate([random.normal(28, 6, 5000), slope])).why
+        'no valley; clean faces about 29 and 39 % noise about 60 part there'
     """
     angles = np.asarray(angles_deg, np.float64).ravel()
     if not len(angles) or not np.isfinite(angles).all() or angles.min() < 0 or angles.max() > 180:
@@ -70,7 +76,11 @@ def find_valley(angles_deg: npt.ArrayLike) -> Valley:
         if len(hills) <= 2:
             break
     if len(hills) == 2 and (valley := _between(smooth, hills, width)) is not None:
-        return Valley(float(valley), (float(hills[0]), float(hills[1])), f"between hills at {hills[0]} and {hills[1]}")
+        why = f"valley between hills at {hills[0]} and {hills[1]}"
+        return Valley(float(valley), (float(hills[0]), float(hills[1])), why)
+    if (two := fit_mixture(counts)) is not None:
+        apart = f"clean faces about {two.clean_deg:.0f} and {two.noise:.0%} noise about {two.noise_deg:.0f} part there"
+        return Valley(two.angle_deg, (two.clean_deg, two.noise_deg), f"no valley; {apart.replace('%', ' %')}")
     one = f"the angles are one hill, at {int(smooth.argmax())}" if len(hills) <= 2 else "the angles have many hills"
     return Valley(ANGLE_DEG, (float(smooth.argmax()),), f"{one}: no valley to cut at, {ANGLE_DEG:g} is taken")
 

@@ -23,6 +23,7 @@ class DrawnData(Frozen):
     faces_per_person: int = Field(24, ge=1, description="mean faces of a person")
     seed: int = Field(0, ge=0, description="another seed draws other people")
     tail_exponent: float = Field(0.0, ge=0, description="0 for equal class sizes, larger for a longer tail")
+    low_quality: float = Field(0.0, ge=0, le=1, description="share of faces blurred, small and compressed")
 
 
 class SourceData(Frozen):
@@ -168,7 +169,7 @@ class Optimizer(Frozen):
     nesterov: bool = Field(False, description="Nesterov momentum (SGD)")
     weight_decay: float = Field(5e-4, ge=0)
     decay_norms: bool = Field(True, description="decay biases, norms and PReLU slopes too, as arcface_torch does")
-    backbone_lr_factor: float = Field(1.0, ge=0, description="below 1 to fine-tune")
+    backbone_lr_factor: float = Field(1.0, ge=0, description="below 1 to fine-tune; at 0 only the head learns")
     clip_norm: float = Field(5.0, gt=0, description="gradient norm limit of the backbone, and of the head apart")
     update_in_backward: bool = Field(
         False, description="SGD: centers move while the sweep goes back, without a whole gradient and without clip_norm"

@@ -174,6 +174,8 @@ def recipe_digest(recipe: Recipe) -> str:
         del content["data"]["noise"]
     if recipe.data.drawn is not None:  # where noise had its keys once
         content["data"]["drawn"] |= {"flip_rate": 0.0, "conflict_rate": 0.0}
+        if not recipe.data.drawn.low_quality:
+            del content["data"]["drawn"]["low_quality"]
     del content["data"]["manifest"]  # it may move: its faces stand in the checkpoint beside
     if recipe.distillation is None:
         del content["distillation"]

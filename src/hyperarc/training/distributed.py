@@ -21,7 +21,7 @@ def over_processes(backbone: nn.Module, device: str) -> nn.Module:
     Every process computes the loss of the whole batch, so the sum, and not DDP's usual mean, is its gradient. Weights
     are made those of the first process; running statistics are left to :func:`average_buffers`.
     """
-    if world_size() == 1:
+    if world_size() == 1 or not any(parameter.requires_grad for parameter in backbone.parameters()):
         return backbone
     known = inspect.signature(DistributedDataParallel).parameters
     name = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"  # until torch 2.12

@@ -53,6 +53,8 @@ def make_state(recipe: Recipe, backbone: nn.Module, head: Head, hardware: Hardwa
         backbone = synchronize(backbone, hardware.device)
     backbone = backbone.to(hardware.device).to(memory_format=layout)  # type: ignore[call-overload]
     head = head.to(hardware.device)
+    if recipe.optimizer.backbone_lr_factor == 0:
+        backbone.requires_grad_(False)  # only the head learns; the backward pass ends at the embeddings
     ema = None
     if recipe.training.ema is not None:
         ema = AveragedModel(backbone, multi_avg_fn=get_ema_multi_avg_fn(recipe.training.ema), use_buffers=True)

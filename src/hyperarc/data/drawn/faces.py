@@ -9,13 +9,13 @@ Pictures are the same for the same seed.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from hyperarc.data.drawn.batches import Progress, draw_batches
-from hyperarc.data.drawn.scene import NUISANCES, Floats, scene_rows, scene_uniforms
+from hyperarc.data.drawn.scene import NUISANCES, Floats, scene_gate, scene_rows, scene_uniforms
 from hyperarc.data.drawn.traits import TRAITS, sample_traits
 from hyperarc.errors import DataError
 
@@ -39,11 +39,22 @@ _HIGHEST = {
     "noise": 0.2,
 }
 _LOWEST = {"blur_px": 0.1, "lowest_px": 8.0, "lowest_quality": 5.0}
+_BAD_CAMERA = {
+    "blur": 1.0,
+    "blur_px": 4.0,
+    "low_resolution": 1.0,
+    "lowest_px": 8.0,
+    "jpeg": 1.0,
+    "lowest_quality": 5.0,
+    "noise": 0.2,
+}
 
 
 @dataclass(frozen=True)
 class Conditions:
     """How hard the pictures are: limits (``_deg``, ``_px``), strengths 0..1, and shares of the pictures 0..1.
+
+    ``low_quality_share`` of the pictures are taken with the camera of :meth:`low_quality`, all else as it is.
 
     Example:
         >>> Conditions.frontal().yaw_deg, Conditions(mask=0.5).mask
@@ -74,6 +85,7 @@ class Conditions:
     jpeg: float = 0.4
     lowest_quality: float = 20.0
     noise: float = 0.03
+    low_quality_share: float = 0.0
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -104,7 +116,7 @@ class Conditions:
     @classmethod
     def low_quality(cls) -> Conditions:
         """The default through a bad camera: every picture blurred, small and compressed."""
-        return cls(blur=1.0, blur_px=2.0, low_resolution=1.0, lowest_px=18.0, jpeg=1.0, lowest_quality=10.0, noise=0.06)
+        return cls(**_BAD_CAMERA)
 
 
 @dataclass(frozen=True)
@@ -152,7 +164,7 @@ def draw_nuisances(count: int, rng: np.random.Generator, conditions: Conditions 
         True
     """
     _at_least(count, 1, "count")
-    return scene_rows(scene_uniforms(count, rng), asdict(conditions or Conditions()))
+    return _under(scene_uniforms(count, rng), conditions or Conditions())
 
 
 def draw_faces(identities: npt.NDArray[np.floating], nuisances: npt.NDArray[np.floating], seed: int = 0) -> DrawnFaces:
@@ -249,7 +261,14 @@ def set_nuisances(sizes: npt.NDArray[np.integer], seed: int, conditions: Conditi
         for person, size in enumerate(np.asarray(sizes).tolist())
         for index in range(size)
     ]
-    return scene_rows(np.concatenate(draws), asdict(conditions or Conditions()))
+    return _under(np.concatenate(draws), conditions or Conditions())
+
+
+def _under(draws: Floats, conditions: Conditions) -> Floats:
+    """Nuisances [count, Q] of draws; a share of the rows, the same for the same draws, through a bad camera."""
+    rows = scene_rows(draws, asdict(conditions))
+    bad = scene_rows(draws, asdict(replace(conditions, **_BAD_CAMERA)))
+    return np.where(scene_gate(draws)[:, None] < conditions.low_quality_share, bad, rows)
 
 
 def _rows(values: npt.NDArray[np.floating], width: int, name: str) -> Floats:

@@ -69,6 +69,11 @@ def scene_uniforms(count: int, rng: np.random.Generator) -> Floats:
     return rng.random((count, _DRAWS), dtype=np.float32)
 
 
+def scene_gate(draws: Floats) -> Floats:
+    """Of each row the one draw [count] that no nuisance uses, to choose rows by."""
+    return draws[:, 3 * list(NUISANCES).index("scene") + 1]
+
+
 class _Draws:
     """Three uniform draws a nuisance, in the shapes that nuisances need."""
 

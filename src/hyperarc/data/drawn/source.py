@@ -6,7 +6,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from hyperarc.data.drawn import draw_set
+from hyperarc.data.drawn import Conditions, draw_set
 from hyperarc.data.sources import ArraySource
 from hyperarc.recipe import DrawnData
 
@@ -26,23 +26,28 @@ def drawn_source(recipe: DrawnData, name: str = "drawn", prefix: str = "person")
         recipe.people,
         recipe.faces_per_person,
         seed=recipe.seed,
+        conditions=Conditions(low_quality_share=recipe.low_quality),
         tail_exponent=recipe.tail_exponent,
     )
     return ArraySource(faces.images, [f"{prefix}{label:06d}" for label in faces.labels.tolist()], name=name)
 
 
-def drawn_pairs(people: int, seed: int) -> tuple[list[str], list[str], list[bool], ArraySource]:
+def drawn_pairs(
+    people: int, seed: int, low_quality: float = 0.0
+) -> tuple[list[str], list[str], list[bool], ArraySource]:
     """Keys of first and second faces, "same person" flags, and the source that holds them.
 
     12 pairs a person, half of them genuine, mixed so that each of 10 contiguous folds holds as many of either kind.
-    All people are drawn from ``seed``, so that a seed never trained on gives people never seen.
+    All people are drawn from ``seed``, so that a seed never trained on gives people never seen. A share ``low_quality``
+    of the same scenes is taken with a bad camera; pairs stay the same.
 
     Example:
         >>> first, second, same, source = drawn_pairs(people=10, seed=1)
         >>> len(same), sum(same)
         (120, 60)
     """
-    source = drawn_source(DrawnData(people=people, faces_per_person=FACES_TO_JUDGE, seed=seed))
+    wanted = DrawnData(people=people, faces_per_person=FACES_TO_JUDGE, seed=seed, low_quality=low_quality)
+    source = drawn_source(wanted)
     keys = np.array(source.scan().column("face").tolist()).reshape(people, FACES_TO_JUDGE)
     rng = np.random.default_rng([seed, 77])
     first: list[str] = []

@@ -510,6 +510,8 @@ def test_classes_judged_with_and_without_batchnorm(run: Any, artifacts: tuple[Pa
     assert (facts["targets"], facts["kind"], facts["real_faces"]["faces"]) == (PEOPLE, "classes", PEOPLE * EACH)
     assert set(facts["results"]) == {"with BatchNorm", "without"}
     assert facts["priors"]["batch_norm"] > 0
+    without = json.loads((out / "search-without-batch-norm" / "plan.json").read_text())["priors"]
+    assert without == facts["priors"] | {"batch_norm": 0.0, "length": 0.0}
     files = sorted(path.name for path in (out / "faces").iterdir())
     assert files == [f"person{label:06d}.png" for label in range(PEOPLE)]
     with open(out / "inversions.csv", encoding="utf-8") as file:

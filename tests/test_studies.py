@@ -44,6 +44,31 @@ def test_the_study_of_splits_runs_and_goes_on(tmp_path: Path, capsys: pytest.Cap
     assert (tmp_path / "long_tail-seed0" / "adaptiveface" / "artifact" / "contract.json").stat().st_mtime_ns == trained
 
 
+def test_the_study_of_inversion_runs_and_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import inversion
+
+    words = ["--smoke", "--quiet", "--out", str(tmp_path), "--seeds", "0", "--losses", "arcface"]
+    words += ["--priors", "none", "deepinversion"]
+    assert inversion.main(words) == 0
+    tables = capsys.readouterr().out
+    assert tables == (tmp_path / "tables.md").read_text(encoding="utf-8") + "\n"
+    for title in ("Closed set: 3 targets, 2 iterations", "Open set: 3 targets, 2 iterations"):
+        assert title in tables
+    for line in ("arcface, none", "arcface, deepinversion", "real faces"):
+        assert tables.count(f"| {line} |") == 2
+    results = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
+    assert len(results) == 2 * 2
+    assert {one["kind"] for one in results} == {"classes", "photos"}
+    asked = {one["priors"]: json.loads((Path(one["folder"]) / "inversion.json").read_text()) for one in results}
+    assert asked["none"]["priors"]["batch_norm"] == asked["none"]["priors"]["length"] == 0
+    assert asked["deepinversion"]["priors"]["statistics"] == "deepinversion"
+    monkeypatch.setattr(inversion, "invert", None)
+    assert inversion.main(words) == 0  # everything is done: nothing is trained or searched for again
+    assert capsys.readouterr().out == tables
+
+
 def test_tables_hold_means_and_half_the_range() -> None:
     from study import table
 

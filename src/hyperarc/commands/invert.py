@@ -43,7 +43,7 @@ class Judging:
     Attributes:
         judge: artifact of another model, or None.
         real: faces of the same people, "auto" or "none"; see :func:`real_faces`.
-        compare_priors: search without the BatchNorm prior too.
+        compare_priors: search without all that BatchNorm knows too: its statistics and the length.
     """
 
     judge: Path | None = None
@@ -140,7 +140,8 @@ def _priors(job: Inverting) -> dict[str, Any]:
         if job.judging.compare_priors:
             raise UsageError("priors cannot be compared without the BatchNorm prior", mend="give it a weight")
         return {WITHOUT: priors}
-    without = {WITHOUT: replace(priors, batch_norm=0.0)} if job.judging.compare_priors else {}
+    # the length reads the last BatchNorm
+    without = {WITHOUT: replace(priors, batch_norm=0.0, length=0.0)} if job.judging.compare_priors else {}
     return {WITH: priors, **without}
 
 

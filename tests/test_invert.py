@@ -464,7 +464,7 @@ def _seed(attempt: int, batch: int) -> int:
     [
         ({"tries": 1}, "tries was 2, is 1"),
         ({"search": replace(HOW.search, seed=5)}, "search.seed was 0, is 5"),
-        ({"priors": Priors(batch_norm=1.0)}, "priors.batch_norm was 0.1, is 1.0"),
+        ({"priors": Priors(batch_norm=1.0)}, "priors.batch_norm was 0.01, is 1.0"),
     ],
 )
 def test_another_request_is_refused(tmp_path: Path, change: dict[str, Any], message: str) -> None:

@@ -90,6 +90,9 @@ def invert(
     real: Annotated[
         str, typer.Option(rich_help_panel=_JUDGING, help="Faces of the same people; auto: the photos, or the run's.")
     ] = "auto",
+    inception: Annotated[
+        Path | None, typer.Option(rich_help_panel=_JUDGING, help="torch-fidelity's weights file; adds FID.")
+    ] = None,
     run: Annotated[Path | None, typer.Option(help="Run folder; default runs/invert-NAME-KIND.")] = None,
     precision: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto",
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ...")] = "cpu",
@@ -128,10 +131,10 @@ def invert(
     people = _given(count=new, per_person=per_person, spread_deg=spread, least_arc_deg=least_arc, seed=seed)
     made = _made(people, between, sub_centers)
     if attack is not None:
-        _nothing_beside(classes, photos, embeddings, made, frames or None, compare_priors or None)
+        _nothing_beside(classes, photos, embeddings, made, frames or None, compare_priors or None, inception)
         _attack(artifact, (attack, real, judge, protect, limit), (how, machine, run), (show, as_json))
         return
-    job = Inverting(artifact, choice, how, Judging(judge, real, compare_priors), machine, run, made)
+    job = Inverting(artifact, choice, how, Judging(judge, real, compare_priors, inception), machine, run, made)
     facts = run_invert(job, show)
     print_result(facts, closing_text(facts), as_json)
 
@@ -151,7 +154,7 @@ def _made(people: dict[str, Any], between: str | None, sub_centers: bool) -> Any
 
 def _nothing_beside(*options: Any) -> None:
     if any(option is not None for option in options):
-        told = "--attack inverts the templates of its file; leave other targets, --frames and --compare-priors out"
+        told = "--attack inverts the templates of its file: no other targets, --frames, --compare-priors, --inception"
         raise typer.BadParameter(told)
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from hyperarc.artifact import Artifact
+from hyperarc.commands.invert_fid import fid_of, open_inception
 from hyperarc.commands.invert_judgement import JUDGE, MODEL, Judged, Side, judge, open_judge, score, side_of
 from hyperarc.commands.invert_model import Machine, name_of, open_model, with_precision
 from hyperarc.commands.invert_new import NEW_FILES, write_new_people
@@ -44,11 +45,13 @@ class Judging:
         judge: artifact of another model, or None.
         real: faces of the same people, "auto" or "none"; see :func:`real_faces`.
         compare_priors: search without all that BatchNorm knows too: its statistics and the length.
+        inception: torch-fidelity's weights of the network that FID is taken in, or None.
     """
 
     judge: Path | None = None
     real: str = AUTO
     compare_priors: bool = False
+    inception: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,7 @@ def invert(job: Inverting, show: Show) -> dict[str, Any]:
     Raises:
         ArtifactError: an artifact that no gradients flow through, or without the head that classes need.
         UsageError, DataError, ContractError, HyperArcError: see :func:`open_targets`, :func:`search_faces`,
-            :func:`open_judge` and :func:`real_faces`.
+            :func:`open_judge`, :func:`open_inception` and :func:`real_faces`.
     """
     begun = time.monotonic()
     artifact, model = open_model(job.artifact, job.machine)
@@ -94,6 +97,7 @@ def invert(job: Inverting, show: Show) -> dict[str, Any]:
     real = real_faces(artifact, targets, job.judging.real, show)
     if real is None and targets.kind == SUB_CENTERS:
         raise UsageError("--sub-centers needs real faces, whose averages are shown", mend="name them with --real")
+    network = None if job.judging.inception is None else open_inception(job.judging.inception, real, model.device)
     found = {}
     for name, priors in _priors(job).items():
         pictures = search_faces(model, targets, replace(how, priors=priors), folder / _SEARCHES[name], show)
@@ -105,7 +109,8 @@ def invert(job: Inverting, show: Show) -> dict[str, Any]:
         sides.append(side_of(JUDGE, judge_encoder, targets, real, show))
         names[JUDGE] = name_of(Path(str(job.judging.judge)))
     judgements = {name: {side.name: judge(side, one, targets, show) for side in sides} for name, one in found.items()}
-    judged = Judged(targets, found, judgements, real, names)
+    fid = {} if network is None or real is None else fid_of(found, real, network, model.contract, show)
+    judged = Judged(targets, found, judgements, real, names, fid)
     facts = _facts(job, how, (targets, real), sides) | {"results": judged.as_dict()}
     facts |= {"search_s": round(searched, 1), "seconds": round(time.monotonic() - begun, 1)}
     _write_faces(judged, folder)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from hyperarc.encoder import Encoder
 from hyperarc.errors import ContractError, DataError, UsageError
 from hyperarc.faces.image import Pixels
 from hyperarc.inversion.judging import Judgement, Shown, judge_faces
+from hyperarc.metrics import Frechet
 
 MODEL, JUDGE = "model", "judge"
 _HEADER = ("target", "person", "priors", "try", "kept", "cosine_to_target", "model_to_real", "judge_to_real")
@@ -76,6 +77,7 @@ class Judged:
         judgements: by the priors used, and by who judges: "model" and "judge".
         real: real faces of the people, or None.
         names: of model and judge.
+        fid: by the priors used, where the network for it is at hand.
     """
 
     targets: Targets
@@ -83,6 +85,7 @@ class Judged:
     judgements: Mapping[str, Mapping[str, Judgement]]
     real: RealFaces | None
     names: Mapping[str, str]
+    fid: Mapping[str, Frechet] = field(default_factory=dict)
 
     @property
     def first(self) -> str:
@@ -106,6 +109,8 @@ class Judged:
             kept = found.cosines.max(axis=0)
             told[name] = {"cosine_to_target": {"mean": float(kept.mean()), "lowest": float(kept.min())}}
             told[name] |= {side: judgement.as_dict() for side, judgement in self.judgements[name].items()}
+            if name in self.fid:
+                told[name]["fid"] = asdict(self.fid[name])
         return told
 
     def table(self) -> Iterator[tuple[Any, ...]]:

@@ -73,6 +73,10 @@ def _cards(judged: Judged) -> list[Card]:
     if judgement.frechet is not None:
         floor = "" if judgement.real_frechet is None else f"; among real faces {judgement.real_frechet.distance:.3f}"
         cards.append(Card("Frechet distance", f"{judgement.frechet.distance:.3f}", f"in the space of {who}{floor}"))
+    if judged.first in judged.fid:
+        fid = judged.fid[judged.first]
+        note = "{:,} inverted and {:,} real faces, in the space of Inception".format(*fid.samples)
+        cards.append(Card("FID", f"{fid.distance:.1f}", note))
     return cards
 
 
@@ -200,6 +204,8 @@ def _table(judged: Judged, side: str) -> Table:
     if side == MODEL:
         kept = [float(judged.found[name].cosines.max(axis=0).mean()) for name in names]
         add("cosine to the target", None, list(kept), max, _short)
+        fids = [judged.fid[n].distance if n in judged.fid else None for n in names]
+        add("FID, by Inception", None, list(fids), min, _short)
     header = ("", "real faces", *(names if len(names) > 1 else ["inverted"]))
     samples = "" if first["frechet"] is None else _samples(first)
     return Table(header, rows, f"Under {_who(judged, side)}", note=samples, wide=True)

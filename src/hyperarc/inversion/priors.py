@@ -24,7 +24,7 @@ class Priors:
     """Weights of the priors beside the goal; :meth:`paper` has those of the ArcFace paper (section 4.5).
 
     Attributes:
-        batch_norm: lambda of the BatchNorm statistics (0.1; paper 0.05); 0 leaves them out.
+        batch_norm: lambda of the BatchNorm statistics (0.01; paper 0.05); 0 leaves them out.
         statistics: how they are compared: "paper" takes squared distances of means and of standard deviations,
             "deepinversion" distances of means and of variances.
         first_layer: factor on the first BatchNorm (1; DeepInversion has 10).
@@ -42,10 +42,10 @@ class Priors:
 
     Example:
         >>> Priors().batch_norm, Priors.paper().batch_norm
-        (0.1, 0.05)
+        (0.01, 0.05)
     """
 
-    batch_norm: float = 0.1
+    batch_norm: float = 0.01
     statistics: Literal["paper", "deepinversion"] = "paper"
     first_layer: float = 1.0
     neck: bool = False

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from hyperarc.errors import DataError
-from hyperarc.metrics.inputs import FloatArray, embedding_matrix
+from hyperarc.metrics.inputs import FloatArray, as_array, embedding_matrix
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,8 @@ class Frechet:
     samples: tuple[int, int]
 
 
-def frechet_distance(a: Any, b: Any) -> Frechet:
-    """||mu_a - mu_b||^2 + Tr(S_a + S_b - 2 (S_a S_b)^{1/2}) of unit embeddings, S divided by n - 1.
+def frechet_distance(a: Any, b: Any, *, unit: bool = True) -> Frechet:
+    """||mu_a - mu_b||^2 + Tr(S_a + S_b - 2 (S_a S_b)^{1/2}) of embeddings, S divided by n - 1.
 
     The distance of Dowson and Landau (1982) that FID (Heusel et al., NeurIPS 2017) takes between features of an
     Inception network; in the embedding space of a face model it is no FID and must not be compared with one. The trace
@@ -38,7 +38,8 @@ def frechet_distance(a: Any, b: Any) -> Frechet:
     a matrix, so that singular covariances are no trouble.
 
     Args:
-        a, b: [n, d] and [m, d]; any lengths, they are L2-normalised here.
+        a, b: [n, d] and [m, d]; of any length.
+        unit: whether rows are L2-normalised first, as embeddings of a face model are; FID takes features as they are.
 
     Raises:
         DataError: fewer than two embeddings on a side; NaN, infinity or zero vectors, by row; different dimensions.
@@ -48,7 +49,8 @@ def frechet_distance(a: Any, b: Any) -> Frechet:
         >>> frechet_distance(quarter, quarter).distance, round(frechet_distance(quarter, half).distance, 3)
         (0.0, 3.0)
     """
-    left, right = (embedding_matrix(rows, name).astype(np.float64) for rows, name in ((a, "a"), (b, "b")))
+    rows_of = embedding_matrix if unit else _features
+    left, right = (rows_of(rows, name).astype(np.float64) for rows, name in ((a, "a"), (b, "b")))
     if left.shape[1] != right.shape[1]:
         raise DataError(f"a has embeddings of {left.shape[1]} values, b of {right.shape[1]}; expected the same")
     if min(len(left), len(right)) < 2:
@@ -59,6 +61,17 @@ def frechet_distance(a: Any, b: Any) -> Frechet:
     covariances = float(np.square(rooted_left).sum() + np.square(rooted_right).sum()) - 2.0 * shared
     covariances = max(0.0, covariances)  # equal clouds differ by rounding
     return Frechet(means + covariances, means, covariances, (len(left), len(right)))
+
+
+def _features(value: Any, name: str) -> FloatArray:
+    """Finite rows as they are; a row of zeros is one, too."""
+    rows: FloatArray = as_array(value, name).astype(np.float64)
+    if rows.ndim != 2 or 0 in rows.shape:
+        raise DataError(f"{name} should be [faces, dimension] with at least one face, got shape {rows.shape}")
+    if not np.isfinite(rows).all():
+        row = int(np.flatnonzero(~np.isfinite(rows).all(axis=1))[0])
+        raise DataError(f"{name} holds a NaN or infinity in row {row}")
+    return rows
 
 
 def _centered(rows: FloatArray) -> FloatArray:

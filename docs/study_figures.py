@@ -17,8 +17,8 @@ from hyperarc.report.style import BLUE, GREEN, INK, MUTED, ORANGE, VERMILLION, n
 RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
 METHODS = {
     "clean": ("clean faces alone", MUTED),
-    "k3_k1_k1": ("K = 3, dropped, K = 1, dropped, K = 1", GREEN),
-    "k3_k1": ("K = 3, dropped, K = 1", BLUE),
+    "k3_k1_k1": ("K = 3 → 1 → 1", GREEN),
+    "k3_k1": ("K = 3 → 1", BLUE),
     "k3": ("K = 3", ORANGE),
     "k1": ("K = 1", VERMILLION),
 }
@@ -34,7 +34,7 @@ def purification_study() -> Figure:
         found = next(one for one in results if one["method"] == method and one["rate"] == 0.4 and one["seed"] == 0)
         _angles(axes, found["detection"]["auto"], title)
     left.legend(loc="lower left")
-    middle.legend(loc="upper right")
+    middle.legend(loc="upper right", frameon=True, framealpha=0.9, edgecolor="none", handlelength=1.2)
     return figure
 
 

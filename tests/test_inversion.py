@@ -74,7 +74,7 @@ def test_priors_as_deepinversion_and_the_paper(golden_priors: dict[str, Tensor])
     for statistics, name in (("paper", "paper_eq8"), ("deepinversion", "bn_norm")):
         layer = nn.BatchNorm2d(3).double().eval()
         layer.running_mean, layer.running_var = g["running_mean"].clone(), g["running_var"].clone()
-        prior = BatchNormPrior(layer, Priors(statistics=statistics))  # type: ignore[arg-type]
+        prior = BatchNormPrior(layer, Priors(statistics=statistics, first_layer=1))  # type: ignore[arg-type]
         x = g["x"].clone().requires_grad_()
         with prior.watching():
             layer(x)
@@ -132,7 +132,8 @@ def test_first_layer_and_neck() -> None:
     net = small_net()
     x = torch.randn(4, 3, 16, 16)
     values = {}
-    for name, priors in {"plain": Priors(), "first": Priors(first_layer=10), "neck": Priors(neck=True)}.items():
+    alike = Priors(first_layer=1)
+    for name, priors in {"plain": alike, "first": Priors(), "neck": replace(alike, neck=True)}.items():
         prior = BatchNormPrior(net, priors)
         with prior.watching(), torch.no_grad():
             net(x)

@@ -44,9 +44,7 @@ PRIORS = {
     "none": Priors(batch_norm=0.0, length=0.0),
     "length": Priors(batch_norm=0.0),
     "paper": Priors(),
-    "paper, 0.1": Priors(batch_norm=0.1),
     "deepinversion": Priors(statistics="deepinversion"),
-    "deepinversion, 0.1": Priors(batch_norm=0.1, statistics="deepinversion"),
 }
 SETS = {CLASSES: "Closed set", PHOTOS: "Open set"}
 ATTACKED_SEED, JUDGE_SEED, UNSEEN_SEED = 0, 1, 2  # other people each
@@ -133,7 +131,7 @@ def cells_of(models: Models, options: argparse.Namespace) -> Iterator[Cell]:
                 if kind == CLASSES and not (artifact / "head.safetensors").exists():
                     continue
                 for priors in options.priors:
-                    place = options.out / "searches" / f"{name}-{kind}-{priors.replace(', ', '-')}-seed{seed}"
+                    place = options.out / "searches" / f"{name}-{kind}-{priors}-seed{seed}"
                     yield Cell(place, name, kind, priors, seed)
 
 

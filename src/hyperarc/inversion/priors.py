@@ -27,7 +27,7 @@ class Priors:
         batch_norm: lambda of the BatchNorm statistics (0.01; paper 0.05); 0 leaves them out.
         statistics: how they are compared: "paper" takes squared distances of means and of standard deviations,
             "deepinversion" distances of means and of variances.
-        first_layer: factor on the first BatchNorm (1; DeepInversion has 10).
+        first_layer: factor on the first BatchNorm (10, as DeepInversion has it: it sets the colors; paper 1).
         neck: whether the BatchNorm1d of the neck counts too (no: the paper speaks of layers over batch and space).
         total_variation: weight of differences between neighbors (0.025 of "picture"; paper 1e-3 of "l2", in batches of
             256, which is as much as 0.016 of "picture").
@@ -47,7 +47,7 @@ class Priors:
 
     batch_norm: float = 0.01
     statistics: Literal["paper", "deepinversion"] = "paper"
-    first_layer: float = 1.0
+    first_layer: float = 10.0
     neck: bool = False
     total_variation: float = 0.025
     variation: Literal["picture", "l2", "l1"] = "picture"
@@ -63,7 +63,7 @@ class Priors:
     @classmethod
     def paper(cls) -> Priors:
         """Those of the ArcFace paper, section 4.5."""
-        return cls(batch_norm=0.05, total_variation=1e-3, variation="l2", length=0.0)
+        return cls(batch_norm=0.05, first_layer=1.0, total_variation=1e-3, variation="l2", length=0.0)
 
     def of_images(self, images: Tensor, bounds: Bounds) -> Tensor:
         """The weighted priors of pictures themselves, a scalar; BatchNorm's is of the model."""

@@ -195,7 +195,8 @@ def own_pairs(photos: Path, to: Path) -> Path:
 
 
 def test_evaluate_drawn(run: Any, trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hyperarc.protocols.pair_protocols.drawn_pairs", lambda _, seed: drawn_pairs(10, seed))
+    few = "hyperarc.protocols.pair_protocols.drawn_pairs"
+    monkeypatch.setattr(few, lambda _, *rest: drawn_pairs(10, *rest))
     done = run("evaluate", trained / "artifact", "--protocol", "drawn", "--json", "--quiet")
     assert done.code == 0, done.err
     told = json.loads(done.out)

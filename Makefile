@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+JOBS ?= 2
 
 # matplotlib's font list stays in the clone too: nothing outside it is touched but pip's cache
 export MPLCONFIGDIR := $(CURDIR)/$(VENV)/matplotlib
@@ -18,8 +19,9 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP)  ## drawn people end to end, one HTML report
 	$(BIN)/hyperarc demo
 
-test: $(STAMP)  ## the test suite with coverage; HYPERARC_FULL=1 runs the long ones too
-	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered --cov-fail-under=90
+test: export OMP_NUM_THREADS ?= 1
+test: $(STAMP)  ## the test suite with coverage, in JOBS processes; HYPERARC_FULL=1 runs the long ones too
+	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile --cov --cov-report=term:skip-covered --cov-fail-under=90
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

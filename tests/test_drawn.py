@@ -283,7 +283,8 @@ def test_recipes_and_the_protocol_ask_for_poor_pictures() -> None:
 
 def test_recipes_without_poor_pictures_keep_their_digest() -> None:
     before = ["data.noise={}", "data.drawn={people: 400, faces_per_person: 12}"]
-    before += ["head.arguments={scale: 32, margin: 0.3}"]
+    before += ["head.arguments={scale: 32, margin: 0.3}", "backbone.arguments={}"]
+    before += ["schedule.epochs=8", "schedule.warmup_epochs=0.4"]
     assert recipe_digest(load_recipe("demo", before)) == "311d91f12b4d9fd2"  # before there were poor pictures
     assert recipe_digest(load_recipe("demo", [*before, "data.drawn.low_quality=0.5"])) != "311d91f12b4d9fd2"
 

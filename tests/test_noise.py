@@ -171,7 +171,8 @@ def test_checkpoints_made_before_there_was_noise_go_on() -> None:
     from hyperarc.recipe.file import load_recipe
 
     before = ["data.noise={}", "data.drawn.people=400", "data.drawn.faces_per_person=12"]  # the demo as it was then
-    before += ["head.arguments={scale: 32, margin: 0.3}"]
+    before += ["head.arguments={scale: 32, margin: 0.3}", "backbone.arguments={}"]
+    before += ["schedule.epochs=8", "schedule.warmup_epochs=0.4"]
     assert recipe_digest(load_recipe("demo", before)) == "311d91f12b4d9fd2"
     assert recipe_digest(load_recipe("demo", [*before, "data.noise.flips=0.1"])) != "311d91f12b4d9fd2"
     assert recipe_digest(load_recipe("demo", [*before, "data.manifest=faces.parquet"])) == "311d91f12b4d9fd2"

@@ -16,7 +16,7 @@ from hyperarc.data.face_set import FaceReader
 from hyperarc.inversion import Priors, Search
 from hyperarc.report.page import Section, Strip, Tile
 
-PEOPLE, STEPS = 8, 200
+PEOPLE, STEPS = 8, 300
 
 
 def invert_people(run: Trained, folder: Path, show: Show) -> Section:

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
-from study_figures import STUDIES
+from study_figures import STUDIES, inverted_faces
 
 from hyperarc.commands.calibrate_report import curves_of
 from hyperarc.commands.plots import draw, figure_names
@@ -436,7 +436,13 @@ def all_pairs() -> Figure:
     return figure
 
 
-SHEETS = {FACES: drawn_faces, ALIGNED: aligned_faces, AUGMENTED: augmented_faces, "checked-faces": checked_faces}
+SHEETS = {
+    FACES: drawn_faces,
+    ALIGNED: aligned_faces,
+    AUGMENTED: augmented_faces,
+    "checked-faces": checked_faces,
+    "inverted-faces": inverted_faces,
+}
 MODELS = {"r100": 0.8, "r50": 0.81, "r18": 0.92}  # length of the noise beside that of a person's direction
 LISTS = {"frontal": 0.42, "profile": 0.75}  # by which the list makes it longer
 
@@ -505,7 +511,8 @@ def main(names: list[str], folder: Path) -> None:
 
 def small_png(picture: Image.Image, path: Path) -> None:
     """With a palette: a third of the size, and no difference that shows."""
-    picture.quantize(256, dither=Image.Dither.FLOYDSTEINBERG).save(path, optimize=True)
+    palette = picture.quantize(256)  # Pillow dithers to a given palette only
+    picture.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG).save(path, optimize=True)
 
 
 if __name__ == "__main__":

@@ -11,10 +11,21 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from PIL import Image
 
+from hyperarc.report.rows import FaceRow, row_sheet
 from hyperarc.report.style import BLUE, GREEN, INK, MUTED, ORANGE, VERMILLION, new_figure, styled
 
 RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
+INVERTED = ("drawn face", "inverted", "without BatchNorm")
+PRIORS = {
+    "none": ("no BatchNorm", VERMILLION),
+    "deepinversion": ("DeepInversion's statistics", ORANGE),
+    "paper": ("the paper's statistics", BLUE),
+}
+ATTACKED = {"arcface": "ArcFace", "cosface": "CosFace", "norm_softmax": "norm-softmax"}
+SETS = {"classes": "closed set", "photos": "open set"}
+COSINE = "Judge's cosine"
 METHODS = {
     "clean": ("clean faces alone", MUTED),
     "k3_k1_k1": ("K = 3 → 1 → 1", GREEN),
@@ -68,6 +79,47 @@ def _angles(axes: Axes, found: dict[str, Any], title: str) -> None:
     axes.xaxis.set_major_formatter(lambda degrees, _: f"{degrees:g}°")
 
 
+def inverted_faces() -> Image.Image:
+    """Drawn people as one embedding of each gives them back; rows of 112 px faces are kept."""
+    with Image.open(RESULTS / "inverted_faces.webp") as kept:
+        pixels = np.asarray(kept.convert("RGB"))
+    faces = pixels.reshape(len(INVERTED), 112, -1, 112, 3).swapaxes(1, 2)
+    return row_sheet([FaceRow(title, list(row)) for title, row in zip(INVERTED, faces, strict=True)])
+
+
+@styled
+def inversion_study() -> Figure:
+    """What a judge that is another network thinks of inverted faces, by attacked model and priors."""
+    figure, panels = new_figure(11.4, 3.1, 1, 3)
+    drawn, real = (
+        json.loads((RESULTS / f"inversion_{faces}.json").read_text(encoding="utf-8"))["results"]
+        for faces in ("drawn", "real")
+    )
+    for axes, (kind, title) in zip(panels, SETS.items(), strict=False):
+        rows = {label: _of(drawn, kind=kind, attacked=model) for model, label in ATTACKED.items()}
+        _cosines(axes, rows, f"Drawn faces, {title}")
+    rows = {title: _of(real, kind=kind) for kind, title in reversed(SETS.items())}
+    _cosines(panels[2], rows, "Real faces, MobileFaceNet")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    return figure
+
+
+def _of(results: Sequence[dict[str, Any]], **facts: str) -> list[dict[str, Any]]:
+    return [one for one in results if all(one[key] == value for key, value in facts.items())]
+
+
+def _cosines(axes: Axes, rows: dict[str, list[dict[str, Any]]], title: str) -> None:
+    for height, mine in enumerate(rows.values()):
+        means = [float(np.mean([one["reached"][COSINE] for one in _of(mine, priors=name)])) for name in PRIORS]
+        axes.plot([min(means), max(means)], [height, height], color=MUTED, alpha=0.5, linewidth=2, zorder=1)
+        for mean, (label, color) in zip(means, PRIORS.values(), strict=True):
+            axes.plot(mean, height, "o", color=color, markersize=8, label=label if not height else None)
+        real, label = mine[0]["real"][COSINE], None if height else "two real faces of a person"
+        axes.vlines(real, height - 0.4, height + 0.4, color=INK, linewidth=1.4, linestyle=(0, (4, 3)), label=label)
+    axes.set_yticks(range(len(rows)), list(rows))
+    axes.set(title=title, xlim=(0, 1), ylim=(-0.6, len(rows) - 0.4), xlabel="Judge's cosine to the person's real faces")
+
+
 def splits() -> Figure:
     """Losses for rare people and poor pictures."""
     sys.path.append(str(RESULTS.parent / "studies"))
@@ -76,4 +128,4 @@ def splits() -> Figure:
     return figure_of(json.loads((RESULTS / "splits_drawn.json").read_text(encoding="utf-8")))
 
 
-STUDIES = {"purification-study": purification_study, "splits": splits}
+STUDIES = {"purification-study": purification_study, "inversion-study": inversion_study, "splits": splits}

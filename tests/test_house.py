@@ -131,24 +131,16 @@ def test_importing_hyperarc_loads_nothing_heavy() -> None:
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
 
 
-def cpu_seconds(*words: str) -> float:
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.check_output([sys.executable, *words])
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
-
-
 def test_help_answers_at_once() -> None:
-    assert "train" in subprocess.check_output([sys.executable, "-m", "hyperarc", "--help"], text=True)
-    # beside the library that prints it, in turns, so that a slow or busy machine does not fail the test
-    ours, theirs = zip(
-        *(
-            (cpu_seconds("-m", "hyperarc", "--help"), cpu_seconds("-c", "import typer, typer.rich_utils"))
-            for _ in range(3)
-        ),
-        strict=True,
-    )
-    assert min(ours) < 2.5 * min(theirs), (ours, theirs)
+    seconds = []
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        out = subprocess.check_output([sys.executable, "-m", "hyperarc", "--help"], text=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        seconds.append(after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime)
+    assert "train" in out
+    # processor seconds: other work on the machine must not fail the test
+    assert min(seconds) < 0.5, seconds
 
 
 def test_every_public_name_is_there() -> None:

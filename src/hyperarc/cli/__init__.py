@@ -1,16 +1,16 @@
 """The command line: parse, call one command, show. Exit codes: 0 done, 1 failed, 2 wrong usage, 130 stopped.
 
-Commands are imported when they run, so that ``hyperarc --help`` answers at once.
+Commands are imported when they run, so that ``hyperarc --help`` answers at once. For that, too, no file here has
+``from __future__ import annotations``: typer would compile the text of every annotation.
 """
-
-from __future__ import annotations
 
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from hyperarc import __version__
 from hyperarc.cli.angles import angles
@@ -24,7 +24,22 @@ from hyperarc.cli.options import print_result as _print
 from hyperarc.cli.purify import purify
 from hyperarc.errors import HyperArcError, UsageError
 
+
+class Commands(TyperGroup):
+    """Lists commands, and tells of wrong words, without Rich, whose import takes longer than all else of ``--help``."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**{**settings, "rich_markup_mode": None})
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Wrapped where Click would cut."""
+        with formatter.section("Commands"):
+            told = [(name, self.commands[name].get_short_help_str(1000)) for name in self.list_commands(ctx)]
+            formatter.write_dl(told)
+
+
 app = typer.Typer(
+    cls=Commands,
     help="Margin-based face recognition: train, judge and use embeddings of the ArcFace family.",
     no_args_is_help=True,
     add_completion=False,

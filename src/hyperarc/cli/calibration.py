@@ -1,7 +1,5 @@
 """The command that calibrates an artifact."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

@@ -1,7 +1,5 @@
 """The command that judges models."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 from typing import Annotated

@@ -1,7 +1,5 @@
 """The commands that make sets of faces, look at them and turn them into other files."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

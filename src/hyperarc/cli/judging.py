@@ -1,7 +1,5 @@
 """The commands that judge embeddings which are there already."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

@@ -1,7 +1,5 @@
 """What every command has, and how its result is shown."""
 
-from __future__ import annotations
-
 import json
 from typing import Annotated, Any
 
